@@ -1,0 +1,140 @@
+package proto
+
+import (
+	"godwit.example/godwit/internal/mem"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/wire"
+)
+
+// Shared is what all connections of one shard have in common: limits, memory and the event queue. It belongs to
+// the shard's goroutine, like every connection that points to it.
+type Shared struct {
+	Config *Config
+	Pool   *mem.Pool   // reassembly, messages that arrived out of order, stragglers
+	Chunks *mem.Chunks // the senders' buffers that queued messages lie in
+	Events []Event     // appended by connections, drained and truncated by the shard after each packet
+	Stats  Stats
+
+	ackRanges [wire.MaxAckRanges]wire.AckRange // scratch of the ACK parser
+}
+
+// Stats counts what connections of a shard did. Plain counters: the shard publishes snapshots.
+type Stats struct {
+	MessagesSent, MessagesReceived uint64 // application messages put on the wire first / delivered
+	BytesSent, BytesReceived       uint64 // payload bytes of those
+	PacketsSent, PacketsReceived   uint64
+	AckEliciting                   uint64 // ack-eliciting packets sent
+	PacketsLost                    uint64 // declared lost
+	PacketsSpurious                uint64 // acknowledged after having been declared lost
+	MessagesRetransmitted          uint64 // messages or fragments put on the wire again
+	Probes                         uint64 // PTO expirations
+	AcksSent                       uint64 // ACK frames
+	Expired, Superseded, Evicted   uint64 // messages given up by TTL, by a newer value of their key, by a full buffer
+	StaleDropped                   uint64 // sequenced or latest messages dropped as old on arrival
+	Duplicates                     uint64 // messages that had arrived before
+	Gaps                           uint64 // SKIP notices delivered
+	ReassemblyEvicted              uint64 // unreliable messages thrown out of a full or stale reassembly
+	PoolRefused                    uint64 // the memory pool had no block
+	PathChanges, PathRejected      uint64
+	CryptoOverflow                 uint64 // connections closed by a full CRYPTO buffer
+}
+
+// Mode says what a channel promises for its messages.
+type Mode uint8
+
+// The modes of a channel; the numbers are those of the channels transport parameter.
+const (
+	Ordered    Mode = iota // reliable, delivered in the order sent
+	Unordered              // reliable, delivered as they arrive
+	Latest                 // reliable, only the newest value of each key
+	Sequenced              // unreliable, older than the newest delivered is dropped
+	Unreliable             // unreliable, delivered as they arrive
+)
+
+// Reliable reports whether messages of the mode are repeated until acknowledged.
+func (m Mode) Reliable() bool { return m <= Latest }
+
+// ChannelConfig is the agreed shape of one channel.
+type ChannelConfig struct {
+	Mode     Mode
+	Priority int8  // higher first
+	Weight   uint8 // share inside a priority, 1-255, default 16
+}
+
+// Config holds the resolved limits of all connections of an endpoint. It is not changed after the first connection.
+type Config struct {
+	Channels         [256]ChannelConfig
+	Params           wire.Params   // local transport parameters, without the connection IDs
+	MaxMessageSize   int           // largest message accepted and announced
+	SendBuffer       int           // bytes (length + 32 a message) that may be queued and unacknowledged in one connection
+	MaxDatagram      int           // largest datagram sent before path MTU discovery finds more, 1,200-1,452
+	MaxDatagramCeil  int           // the ceiling of path MTU discovery
+	KeepAlive        mono.Duration // client: PING after this much silence; 0 = off
+	IdleTimeout      mono.Duration
+	HandshakeTimeout mono.Duration
+	Linger           mono.Duration // how long a graceful close waits for acknowledgments
+	Congestion       uint8         // congestion.Kind
+	ReassemblyBytes  int           // bytes of unreliable reassembly and of messages out of order per connection
+	Plain            bool
+}
+
+// Message is one application message on its way into a connection. The payload lies in a sender's chunk.
+type Message struct {
+	Channel uint16
+	Key     uint64        // latest mode only
+	Tag     uint64        // 0: no outcome is reported
+	TTL     mono.Duration // 0: for ever
+	Chunk   mem.ChunkID   // retained by the connection while the message is queued; 0: Payload is copied into the pool
+	Offset  uint32        // of the payload in the chunk
+	Payload []byte
+}
+
+// Outcome is what became of a tagged message.
+type Outcome uint8
+
+// Outcomes of a tagged message.
+const (
+	Delivered  Outcome = iota + 1 // acknowledged by the peer
+	Expired                       // its TTL passed first; it may have been delivered
+	Superseded                    // a newer value of its key took its place
+	Unknown                       // the connection ended first
+)
+
+// EventKind says what an Event is about.
+type EventKind uint8
+
+// Kinds of events, in no order.
+const (
+	EventMessage   EventKind = iota + 1 // Channel, ID, Key, Payload; answer with Conn.Consumed when the application is done
+	EventGap                            // Channel, ID = first ID after the gap, N = messages abandoned by the peer (at most)
+	EventOutcome                        // Tag, Outcome
+	EventWritable                       // credit came back: N = bytes released since the last drain
+	EventCrypto                         // Level, Payload: in-order handshake bytes for the session
+	EventConfirmed                      // the handshake is confirmed (HANDSHAKE_DONE sent or received)
+	EventDropKeys                       // Level: packet protection keys of the level are to be dropped
+	EventPath                           // the connection now sends to Conn.Path
+	EventNewID                          // ConnID: a local connection ID that must be routed to this slot
+	EventRetireID                       // ConnID: no longer
+	EventClosed                         // Code, Remote, Payload = reason: no message will be delivered any more
+	EventTicket                         // Payload: NEW_TOKEN's token (client)
+)
+
+// Event is one output of a connection. Payload is borrowed: it is valid until the shard drains the event; if Ref is
+// set the shard returns that block to the pool afterwards.
+type Event struct {
+	Kind    EventKind
+	Level   wire.Level
+	Outcome Outcome
+	Remote  bool
+	App     bool // EventClosed: the code is the application's
+	Channel uint16
+	Slot    uint32
+	Ref     mem.Ref
+	N       uint32
+	ID      uint64
+	Key     uint64
+	Tag     uint64
+	Code    uint64
+	ConnID  wire.ConnID
+	Payload []byte
+}
