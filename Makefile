@@ -1,0 +1,36 @@
+# The verbs of the project; each is one thin call. ARGS adds flags: make serve ARGS="--listen :4242".
+ADDR ?= 127.0.0.1:4242
+SEEDS ?= 500
+FUZZTIME ?= 30m
+
+.PHONY: build serve bench test lint fmt fuzz sim soak spec
+
+build:   ## bin/godwit; -v names each package as it is compiled
+	go build -v -o bin/godwit ./gateway/cmd/godwit
+
+serve: build
+	./bin/godwit serve $(ARGS)
+
+bench: build
+	./bin/godwit bench $(ADDR) $(ARGS)
+
+test:
+	go run ./tools/test $(ARGS)
+
+lint:
+	go run ./tools/test -only gofumpt,vet,staticcheck,cross-vet
+
+fmt:
+	go run ./tools/test -only gofumpt -fix
+
+fuzz:
+	go run ./tools/test -only fuzz -fuzztime $(FUZZTIME)
+
+sim:
+	go run ./tools/test -only sim -seeds $(SEEDS)
+
+soak: build
+	go run ./tools/test -only soak
+
+spec: build
+	tools/spec/run.sh

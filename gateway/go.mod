@@ -1,0 +1,15 @@
+module godwit.example/godwit/gateway
+
+go 1.26.0
+
+require (
+	github.com/spf13/cobra v1.10.2
+	godwit.example/godwit v0.0.0
+)
+
+require (
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
+)
+
+replace godwit.example/godwit => ../

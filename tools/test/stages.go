@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// The tools that are not part of Go, at the versions the project is checked with.
+var (
+	gofumpt     = tool{"gofumpt", "mvdan.cc/gofumpt", "v0.12.0"}
+	staticcheck = tool{"staticcheck", "honnef.co/go/tools/cmd/staticcheck", "v0.8.2"}
+)
+
+// racePackages are those with more than one goroutine touching the same memory.
+var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/metric", "./internal/handshake", "./internal/udp", "./load", "./godwittest", "./gateway/..."}
+
+// pureGoPackages hold assembly, or call crypto that does: built with the purego tag they use none of it.
+var pureGoPackages = []string{"./internal/wire", "./internal/protect", "./internal/simd", "./internal/handshake"}
+
+// platforms are vetted, not run: the portable engine must at least compile and type-check on each.
+var platforms = []string{"darwin/arm64", "windows/amd64", "freebsd/amd64", "linux/arm64"}
+
+func (r *runner) stages() []stage {
+	return []stage{
+		{name: "gofumpt", budget: 60 * time.Second, run: runGofumpt},
+		{name: "vet", budget: 120 * time.Second, run: runVet},
+		{name: "staticcheck", budget: 120 * time.Second, run: runStaticcheck},
+		{name: "cross-vet", budget: 180 * time.Second, run: runCrossVet},
+		{name: "test", budget: 240 * time.Second, run: func(ctx context.Context, r *runner) error {
+			ok, err := r.goTest(ctx, r.modules...)
+			r.okLines = ok
+			return err
+		}},
+		{name: "test-debug", budget: 240 * time.Second, run: func(ctx context.Context, r *runner) error {
+			_, err := r.goTest(ctx, append([]string{"-tags=godwitdebug"}, r.modules...)...)
+			return err
+		}},
+		{name: "test-purego", budget: 90 * time.Second, run: func(ctx context.Context, r *runner) error {
+			_, err := r.goTest(ctx, append([]string{"-tags=purego"}, r.existing(pureGoPackages)...)...)
+			return err
+		}},
+		{name: "race", budget: 240 * time.Second, run: runRace},
+		{name: "fuzz", budget: r.fuzzBudget(180 * time.Second), run: runFuzz},
+		{name: "spec", budget: 120 * time.Second, absent: r.missing("tools/spec/run.sh"), run: func(ctx context.Context, r *runner) error {
+			return r.command(ctx, nil, "tools/spec/run.sh")
+		}},
+	}
+}
+
+// missing returns why a stage is absent if its file is, and the empty string otherwise.
+func (r *runner) missing(path string) string {
+	if _, err := os.Stat(filepath.Join(r.root, filepath.FromSlash(path))); err != nil {
+		return "there is no " + path
+	}
+	return ""
+}
+
+// existing drops the packages whose directory does not exist.
+func (r *runner) existing(packages []string) []string {
+	var kept []string
+	for _, p := range packages {
+		if r.missing(strings.TrimSuffix(p, "/...")) == "" {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+func runGofumpt(ctx context.Context, r *runner) error {
+	bin, err := gofumpt.install(ctx, r)
+	if err != nil {
+		return err
+	}
+	files, err := r.goFiles(ctx)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	mode := "-l"
+	if r.fix {
+		mode = "-w"
+	}
+	out, err := r.output(ctx, nil, bin, append([]string{mode}, files...)...)
+	if err != nil {
+		return err
+	}
+	if out != "" {
+		return fmt.Errorf("not formatted (make fmt mends it):\n%s", out)
+	}
+	return nil
+}
+
+// goFiles lists the Go files of the work tree that git does not ignore.
+func (r *runner) goFiles(ctx context.Context) ([]string, error) {
+	out, err := r.output(ctx, nil, "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", "*.go")
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, f := range strings.Fields(out) {
+		if r.missing(f) == "" { // deleted but not yet committed
+			files = append(files, f)
+		}
+	}
+	return files, nil
+}
+
+func runVet(ctx context.Context, r *runner) error {
+	if err := r.command(ctx, nil, "go", append([]string{"vet"}, r.modules...)...); err != nil {
+		return err
+	}
+	return r.command(ctx, nil, "go", append([]string{"vet", "-tags=godwitdebug"}, r.modules...)...)
+}
+
+func runStaticcheck(ctx context.Context, r *runner) error {
+	bin, err := staticcheck.install(ctx, r)
+	if err != nil {
+		return err
+	}
+	return r.command(ctx, nil, bin, r.modules...)
+}
+
+func runCrossVet(ctx context.Context, r *runner) error {
+	for _, p := range platforms {
+		goos, goarch, _ := strings.Cut(p, "/")
+		env := []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0"}
+		if err := r.command(ctx, env, "go", append([]string{"vet"}, r.modules...)...); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func runRace(ctx context.Context, r *runner) error {
+	cc := os.Getenv("CC")
+	if cc == "" {
+		cc = "gcc"
+	}
+	if _, err := exec.LookPath(cc); err != nil {
+		return skip{"the race detector needs a C compiler: apt-get install gcc"}
+	}
+	_, err := r.goTest(ctx, append([]string{"-race"}, r.existing(racePackages)...)...)
+	return err
+}
+
+// A tool is a Go program at a pinned version.
+type tool struct{ name, path, version string }
+
+// install builds the tool once per version and toolchain into the user's cache and returns the path of its binary.
+func (t tool) install(ctx context.Context, r *runner) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", skip{t.name + ": no cache directory: set HOME or XDG_CACHE_HOME"}
+	}
+	dir := filepath.Join(cache, "godwit-tools", t.name+"@"+t.version+"-"+runtime.Version())
+	bin := filepath.Join(dir, t.name)
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil
+	}
+	fmt.Fprintf(r.out, "installing %s@%s\n", t.path, t.version)
+	cmd := r.prepare(ctx, []string{"GOBIN=" + dir, "GOWORK=off", "GOFLAGS="}, "go", "install", t.path+"@"+t.version)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Run(); err != nil {
+		return "", skip{fmt.Sprintf("%s@%s does not install: %v\n%s", t.path, t.version, err, said.String())}
+	}
+	return bin, nil
+}
