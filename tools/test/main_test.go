@@ -6,7 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestChooseKeepsOrderAndRejectsUnknown(t *testing.T) {
 	stages := []stage{{name: "a"}, {name: "b", onlyAsk: true}, {name: "c"}, {name: "d", absent: "there is no d"}}
