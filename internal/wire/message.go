@@ -9,7 +9,8 @@ type Messages struct {
 	Keyed   bool
 }
 
-// ParseMessages parses the head of a frame of type FrameMessage to FrameMessagesKeyed; the messages begin at b[n:]. The count is
+// ParseMessages parses the head of a frame of type FrameMessage to FrameMessagesKeyed; the messages begin at b[n:] and are read by
+// Next. The count is
 // checked against the bytes left, so that a loop over it is bounded by the datagram.
 func ParseMessages(typ byte, b []byte) (m Messages, n int) {
 	channel, i := Varint(b)
@@ -30,20 +31,48 @@ func ParseMessages(typ byte, b []byte) (m Messages, n int) {
 	return Messages{Channel: channel, First: first, Count: int(count), Keyed: typ&1 != 0}, n
 }
 
-// Next reads the message at the start of b. It is called Count times, each time behind the last; it returns Malformed for n if
-// the bytes end too early. The payload aliases b.
-func (m *Messages) Next(b []byte) (key uint64, payload []byte, n int) {
-	if m.Keyed {
-		if key, n = Varint(b); n == 0 {
+// Next reads the message at b[off:] and returns the offset behind it, or Malformed if b ends too early. It is called Count times.
+// The payload aliases b. It takes an offset because re-slicing b would put four more instructions into the chain from one
+// message to the next, which is all that this loop waits for.
+func (m *Messages) Next(b []byte, off int) (key uint64, payload []byte, end int) {
+	// Unkeyed messages of up to 16383 bytes are read here, everything else in the general way: a call costs it a nanosecond.
+	if !m.Keyed && uint(off+1) < uint(len(b)) {
+		if n := int(b[off]); n < 0x40 {
+			off++
+			end = off + n
+			if end <= len(b) {
+				return 0, b[off:end:end], end
+			}
+			return 0, nil, Malformed
+		} else if n < 0x80 {
+			end = off + 2 + (n&0x3f<<8 | int(b[off+1]))
+			if end <= len(b) {
+				return 0, b[off+2 : end : end], end
+			}
 			return 0, nil, Malformed
 		}
+	}
+	return m.next(b, off)
+}
+
+func (m *Messages) next(b []byte, off int) (key uint64, payload []byte, end int) {
+	if uint(off) > uint(len(b)) {
+		return 0, nil, Malformed
+	}
+	n := off
+	if m.Keyed {
+		var k int
+		if key, k = Varint(b[n:]); k == 0 {
+			return 0, nil, Malformed
+		}
+		n += k
 	}
 	length, k := Varint(b[n:])
 	n += k
 	if k == 0 || length > uint64(len(b)-n) {
 		return 0, nil, Malformed
 	}
-	end := n + int(length)
+	end = n + int(length)
 	return key, b[n:end:end], end
 }
 

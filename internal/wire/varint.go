@@ -11,31 +11,23 @@ const MaxVarint = 1<<62 - 1
 // Varint reads a variable-length integer (RFC 9000, section 16). It returns the value and its length, or n == 0 when b ends
 // before it does. Any length is accepted for any value.
 func Varint(b []byte) (v uint64, n int) {
-	if len(b) > 0 && b[0] < 0x40 {
-		return uint64(b[0]), 1
+	if len(b) == 0 {
+		return 0, 0
 	}
-	return longVarint(b)
-}
-
-// longVarint is kept apart so that the one-byte case is inlined into the parsers.
-//
-//go:noinline
-func longVarint(b []byte) (uint64, int) {
-	if len(b) >= 2 {
-		switch b[0] >> 6 {
-		case 0:
-			return uint64(b[0]), 1
-		case 1:
-			return uint64(binary.BigEndian.Uint16(b)) & 0x3fff, 2
-		case 2:
-			if len(b) >= 4 {
-				return uint64(binary.BigEndian.Uint32(b)) & 0x3fff_ffff, 4
-			}
-		default:
-			if len(b) >= 8 {
-				return binary.BigEndian.Uint64(b) & MaxVarint, 8
-			}
+	c := b[0]
+	if c < 0x40 {
+		return uint64(c), 1
+	}
+	if c < 0x80 {
+		if len(b) >= 2 {
+			return uint64(c&0x3f)<<8 | uint64(b[1]), 2
 		}
+	} else if c < 0xc0 {
+		if len(b) >= 4 {
+			return uint64(binary.BigEndian.Uint32(b)) & 0x3fff_ffff, 4
+		}
+	} else if len(b) >= 8 {
+		return binary.BigEndian.Uint64(b) & MaxVarint, 8
 	}
 	return 0, 0
 }
