@@ -204,16 +204,16 @@ func ParseApplicationClose(b []byte) (code uint64, reason []byte, n int) {
 
 // AckFrequency is an ACK_FREQUENCY frame (draft-ietf-quic-ack-frequency, section 4).
 type AckFrequency struct {
-	Seq                   uint64
-	AckElicitingThreshold uint64
-	MaxAckDelay           uint64 // microseconds
-	ReorderingThreshold   uint64
+	Seq            uint64
+	Threshold      uint64 // ack-eliciting packets that may go unacknowledged
+	MaxDelayMicros uint64 // the max_ack_delay asked for, in microseconds
+	Reordering     uint64
 }
 
 // AppendAckFrequency appends an ACK_FREQUENCY frame.
 func AppendAckFrequency(b []byte, f *AckFrequency) []byte {
-	b = append2(append(b, FrameAckFrequency), f.Seq, f.AckElicitingThreshold)
-	return append2(b, f.MaxAckDelay, f.ReorderingThreshold)
+	b = append2(append(b, FrameAckFrequency), f.Seq, f.Threshold)
+	return append2(b, f.MaxDelayMicros, f.Reordering)
 }
 
 // ParseAckFrequency parses an ACK_FREQUENCY frame.
