@@ -1,0 +1,93 @@
+// Package app holds the applications that godwit serve can run without any code of the user's.
+package app
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"godwit.example/godwit"
+)
+
+// Names lists the applications that New knows.
+func Names() []string { return []string{"echo"} }
+
+// New returns the handler of the application called name; ok is false if there is none.
+func New(name string) (h godwit.Handler, ok bool) {
+	if name != "echo" {
+		return godwit.Handler{}, false
+	}
+	e := &echo{late: map[godwit.Conn]*backlog{}}
+	return godwit.Handler{Message: e.message, Writable: e.writable, Close: e.closed}, true
+}
+
+// maxBacklog bounds what one connection may leave unread before the echo gives it up.
+const maxBacklog = 8 << 20
+
+// backlogged is the tag of a connection that has a backlog, so that all others are answered without a lock.
+const backlogged = 1
+
+// echo returns each message on the channel it came on. A peer that sends faster than it reads gets a backlog, in order, until that is
+// too long; then it is disconnected with a reason, because dropping silently would break the channel's promise.
+type echo struct {
+	mu   sync.Mutex
+	late map[godwit.Conn]*backlog
+}
+
+type backlog struct {
+	messages []godwit.Message
+	bytes    int
+}
+
+func (e *echo) message(c godwit.Conn, m godwit.Message) {
+	m.Tag, m.TTL = 0, 0
+	if c.Tag() != backlogged {
+		if err := c.SendMessage(m); !errors.Is(err, godwit.ErrWouldBlock) {
+			return // sent, or the connection is gone and Close is about to say why
+		}
+	}
+	e.keep(c, m)
+}
+
+// keep appends a copy to the connection's backlog. A connection's callbacks never run two at a time, so nothing overtakes it.
+func (e *echo) keep(c godwit.Conn, m godwit.Message) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := e.late[c]
+	if b == nil {
+		b = &backlog{}
+		e.late[c] = b
+		c.SetTag(backlogged)
+	}
+	if b.bytes += len(m.Payload); b.bytes > maxBacklog {
+		c.CloseWithError(1, "the echo's backlog is full: read faster than you write")
+		return
+	}
+	m.Payload = slices.Clone(m.Payload)
+	b.messages = append(b.messages, m)
+}
+
+// writable sends from the backlog what there is room for now.
+func (e *echo) writable(c godwit.Conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := e.late[c]
+	if b == nil {
+		return
+	}
+	for i, m := range b.messages {
+		if errors.Is(c.SendMessage(m), godwit.ErrWouldBlock) {
+			b.messages = slices.Delete(b.messages, 0, i)
+			return
+		}
+		b.bytes -= len(m.Payload)
+	}
+	delete(e.late, c)
+	c.SetTag(0)
+}
+
+func (e *echo) closed(c godwit.Conn, _ error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.late, c)
+}
