@@ -49,11 +49,16 @@ var bans = []ban{
 	},
 	{calls: []string{"runtime.GC", "runtime/debug.FreeOSMemory"}, not: []string{"gateway"}, why: "a library does not stop the world"},
 	{calls: []string{"fmt.Print*", "log.Print*"}, not: []string{"gateway", "examples"}, why: "a library writes to the logger it was given"},
-	{calls: []string{"net/http.ListenAndServe*", "net/http.Handle*"}, why: "the default mux and a server without timeouts are open doors"},
+	{calls: []string{"net/http.ListenAndServe*", "net/http.Handle", "net/http.HandleFunc"}, why: "the default mux and a server without timeouts are open doors"},
 }
 
 // rawCalls are the system calls that never block, so that RawSyscall is safe for them: a RawSyscall that blocks hangs the collector.
-var rawCalls = []string{"SYS_GETCPU", "SYS_SCHED_GETAFFINITY", "SYS_CLOCK_GETTIME", "SYS_GETTID"}
+// The value names the flag that a call must carry to be one of them, or the position of an argument that must be a literal zero.
+var rawCalls = map[string]any{
+	"SYS_GETCPU": nil, "SYS_SCHED_GETAFFINITY": nil, "SYS_CLOCK_GETTIME": nil, "SYS_GETTID": nil, "SYS_PRCTL": nil,
+	"SYS_RECVMMSG": "MSG_DONTWAIT", "SYS_SENDMMSG": "MSG_DONTWAIT", "SYS_RECVMSG": "MSG_DONTWAIT", "SYS_SENDMSG": "MSG_DONTWAIT",
+	"SYS_EPOLL_PWAIT": 4, // its timeout
+}
 
 // callFindings looks for banned calls, and for raw system calls that may block.
 func callFindings(f *source) []string {
@@ -103,10 +108,28 @@ func rawFinding(imports map[string]string, call *ast.CallExpr) string {
 	if pkg := qualified(imports, sel); !strings.HasPrefix(pkg, "syscall.") && !strings.HasPrefix(pkg, "golang.org/x/sys/unix.") {
 		return ""
 	}
-	if trap, ok := call.Args[0].(*ast.SelectorExpr); ok && slices.Contains(rawCalls, trap.Sel.Name) {
+	if trap, ok := call.Args[0].(*ast.SelectorExpr); ok && neverBlocks(trap.Sel.Name, call) {
 		return ""
 	}
 	return "RawSyscall of a call that may block hangs the collector: use Syscall6"
+}
+
+func neverBlocks(trap string, call *ast.CallExpr) bool {
+	needs, known := rawCalls[trap]
+	switch needs := needs.(type) {
+	case string:
+		return slices.ContainsFunc(call.Args, func(e ast.Expr) bool {
+			sel, ok := e.(*ast.SelectorExpr)
+			return ok && sel.Sel.Name == needs
+		})
+	case int:
+		if needs >= len(call.Args) {
+			return false
+		}
+		lit, ok := call.Args[needs].(*ast.BasicLit)
+		return ok && lit.Value == "0"
+	}
+	return known
 }
 
 // panicFindings asks for the BUG: mark: only a programmer's error may panic, and the message says so.
@@ -201,6 +224,9 @@ func TestBannedCallsCanFail(t *testing.T) {
 		{"a raw call that blocks", "internal/udp/a.go", header("udp", `"syscall"`) + "func f() { syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, 0, 0, 0, 0) }", 1},
 		{"a raw call by number", "internal/udp/a.go", header("udp", `"syscall"`) + "func f(n uintptr) { syscall.RawSyscall(n, 0, 0, 0) }", 1},
 		{"a raw call that returns", "internal/topo/a.go", header("topo", `"golang.org/x/sys/unix"`) + "func f() { unix.RawSyscall(unix.SYS_GETCPU, 0, 0, 0) }", 0},
+		{"a raw receive that waits", "internal/udp/a.go", header("udp", `"syscall"`) + "func f() { syscall.RawSyscall6(syscall.SYS_RECVMMSG, 3, 0, 1, 0, 0, 0) }", 1},
+		{"a raw receive that does not", "internal/udp/a.go", header("udp", `"syscall"`) + "func f() { syscall.RawSyscall6(syscall.SYS_RECVMMSG, 3, 0, 1, syscall.MSG_DONTWAIT, 0, 0) }", 0},
+		{"a raw poll that waits", "internal/udp/a.go", header("udp", `"syscall"`) + "func f() { syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, 3, 0, 1, ms, 0, 0) }", 1},
 		{"a method of the same name", "internal/mem/a.go", header("mem") + "func f(time clock) { time.Now() }", 0},
 	}
 	for _, c := range cases {
