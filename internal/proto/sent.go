@@ -57,6 +57,7 @@ const (
 	flagAckEliciting uint8 = 1 << iota
 	flagInFlight
 	flagMTUProbe
+	flagECT // sent with ECT(0)
 )
 
 // sentLog keeps the packets of one packet-number space from the oldest unsettled to the newest, and their records, both in

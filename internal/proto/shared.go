@@ -15,6 +15,9 @@ type Shared struct {
 	Events []Event     // appended by connections, drained and truncated by the shard after each packet
 	Stats  Stats
 
+	NewID      func(slot uint32, random uint64) wire.ConnID // makes a further ID for a slot; nil: none are issued
+	ResetToken func(id wire.ConnID) [16]byte                // its stateless reset token
+
 	ackRanges [wire.MaxAckRanges]wire.AckRange // scratch of the ACK parser
 }
 
@@ -70,12 +73,14 @@ type Config struct {
 	MaxDatagram      int           // largest datagram sent before path MTU discovery finds more, 1,200-1,452
 	MaxDatagramCeil  int           // the ceiling of path MTU discovery
 	KeepAlive        mono.Duration // client: PING after this much silence; 0 = off
+	DeadPeer         mono.Duration // unanswered probes for so long end the connection; 0 = only the idle timeout does
 	IdleTimeout      mono.Duration
 	HandshakeTimeout mono.Duration
 	Linger           mono.Duration // how long a graceful close waits for acknowledgments
 	Congestion       uint8         // congestion.Kind
 	ReassemblyBytes  int           // bytes of unreliable reassembly and of messages out of order per connection
 	Plain            bool
+	ECN              bool // mark packets with ECT(0) and react to congestion marks
 }
 
 // Message is one application message on its way into a connection. The payload lies in a sender's chunk.
@@ -137,4 +142,9 @@ type Event struct {
 	Code    uint64
 	ConnID  wire.ConnID
 	Payload []byte
+}
+
+// maxAckDelay is how long this end may hold an ACK back.
+func (cfg *Config) maxAckDelay() mono.Duration {
+	return mono.Duration(cfg.Params.MaxAckDelay) * mono.Millisecond
 }

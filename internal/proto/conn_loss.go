@@ -1,0 +1,211 @@
+package proto
+
+import (
+	"godwit.example/godwit/internal/congestion"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/wire"
+)
+
+// Loss recovery, RFC 9002 §6 with the constants of docs/SPEC.md.
+const (
+	packetThreshold = 3
+	maxProbes       = 2                      // packets a PTO may send past the window
+	eagerBackoff    = 200 * mono.Millisecond // cap of the back-off while reliable data waits ...
+	eagerSilence    = 5 * mono.Second        // ... for this long
+	maxBackoff      = 60 * mono.Second
+)
+
+// congestionAck gives the controller one ACK frame's worth.
+func (c *Conn) congestionAck(now mono.Time, a *acked) {
+	limited := a.inFlight < c.cc.Window()/2
+	c.cc.OnAck(now, congestion.AckInfo{
+		Bytes: a.bytes, SentTime: a.largestTime, InFlight: a.inFlight, AppLimited: limited,
+	}, &c.rtt)
+}
+
+// detectLoss declares packets lost by the packet threshold and the time threshold, and arms the timer for the next.
+func (c *Conn) detectLoss(now mono.Time, level wire.Level, s *space) {
+	s.lossTime = mono.Never
+	log := &s.sent
+	delay := c.rtt.LossDelay()
+	var lost congestion.LossInfo
+	var newest mono.Time // of the losses without an acknowledged packet between them
+	inFlight := c.bytesInFlight
+	n := int(s.largestAcked) - int(log.base)
+	skipped := 0
+	for i := min(n, log.packets.len()) - 1; i >= 0; i-- {
+		p := log.packets.at(i)
+		if p.state == packetSkipped {
+			skipped++
+			continue
+		}
+		if p.state == packetAcked {
+			newest = 0
+		}
+		if p.state != packetOutstanding {
+			continue
+		}
+		if n-i-skipped < packetThreshold && now < p.time.Add(delay) {
+			if p.flags&flagAckEliciting != 0 {
+				s.lossTime = min(s.lossTime, p.time.Add(delay))
+			}
+			continue
+		}
+		if p.flags&flagAckEliciting != 0 {
+			newest = max(newest, p.time)
+			lost.Persistent = lost.Persistent || newest.Sub(p.time) > c.rtt.PersistentDuration(c.peerAckDelay)
+		}
+		c.lose(now, s, p, &lost)
+	}
+	if lost.Bytes > 0 {
+		lost.InFlight = inFlight
+		lost.Persistent = lost.Persistent && level == wire.LevelOneRTT && c.rtt.Sampled()
+		c.cc.OnLoss(now, lost, &c.rtt)
+	}
+}
+
+// lose settles one packet as lost and has its information repeated.
+func (c *Conn) lose(now mono.Time, s *space, p *sentPacket, lost *congestion.LossInfo) {
+	c.leaveFlight(s, p)
+	p.state = packetLost
+	if p.flags&flagMTUProbe != 0 {
+		c.mtuLost(int(p.size)) // says nothing about congestion (RFC 9000 §14.4)
+		return
+	}
+	if p.flags&flagInFlight != 0 {
+		c.sh.Stats.PacketsLost++
+		lost.Bytes += int(p.size)
+		lost.SentTime = max(lost.SentTime, p.time)
+		c.mtuFullLost(now, int(p.size))
+	}
+	c.repeat(now, s, p)
+}
+
+// repeat has the information of a packet sent again.
+func (c *Conn) repeat(now mono.Time, s *space, p *sentPacket) {
+	for i := range uint32(p.records) {
+		// A copy: repeating may add records, which may move the ring.
+		r := *s.sent.records.at(int(p.first + i - s.sent.recBase))
+		c.recordLost(now, &r)
+	}
+}
+
+// recoveryDeadline is when loss detection wants to run (RFC 9002 §6.2.1), and for which level.
+func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
+	at, level, byTime := mono.Never, wire.LevelOneRTT, false
+	for l := range wire.Level(wire.NumLevels) {
+		if s := c.space(l); s != nil && s.lossTime < at {
+			at, level, byTime = s.lossTime, l, true
+		}
+	}
+	if byTime {
+		return at, level, true
+	}
+	if !c.validated && c.amplify < minDatagram {
+		return at, level, false // nothing may be sent until the client shows up again (RFC 9002 §6.2.2.1)
+	}
+	for l := range wire.Level(wire.NumLevels) {
+		s := c.space(l)
+		if s == nil || s.eliciting == 0 || l == wire.LevelOneRTT && !c.complete {
+			continue
+		}
+		if t := s.lastEliciting.Add(c.backoff(l)); t < at {
+			at, level = t, l
+		}
+	}
+	if at == mono.Never && c.client && c.hs != nil && !c.confirmed && !c.hs.serverValidated {
+		// The client's anti-deadlock probe: the server may have run into its anti-amplification limit.
+		level = wire.LevelInitial
+		if c.hs.spaces[wire.LevelHandshake].canWrite {
+			level = wire.LevelHandshake
+		}
+		at = c.hs.lastSent.Add(c.backoff(level))
+	}
+	return at, level, false
+}
+
+// backoff is the probe timeout of a level after the expirations so far.
+func (c *Conn) backoff(level wire.Level) mono.Duration {
+	delay := mono.Duration(0)
+	if level == wire.LevelOneRTT {
+		delay = c.peerAckDelay
+	}
+	d := c.rtt.PTO(delay)
+	base := d
+	d <<= min(c.ptoCount, 12)
+	if level == wire.LevelOneRTT && c.complete && !c.msgs.flushed() && d > eagerBackoff {
+		// A link that comes back within seconds is to be noticed at once, not after a doubled silence.
+		if c.silentSince == mono.Never || c.app.lastEliciting.Sub(c.silentSince) < eagerSilence {
+			d = max(eagerBackoff, base)
+		}
+	}
+	return min(d, maxBackoff)
+}
+
+// onRecoveryTimeout runs loss detection or sends probes.
+func (c *Conn) onRecoveryTimeout(now mono.Time) {
+	at, level, byTime := c.recoveryDeadline()
+	if now < at {
+		return
+	}
+	s := c.space(level)
+	if byTime {
+		c.detectLoss(now, level, s)
+		s.trim()
+		return
+	}
+	if c.silentSince == mono.Never {
+		c.silentSince = now
+	}
+	c.ptoCount = min(c.ptoCount+1, 20)
+	c.probes = maxProbes
+	c.sh.Stats.Probes++
+	if level != wire.LevelOneRTT {
+		// Both handshake levels probe together: their packets share a datagram (RFC 9002 §6.2.4).
+		for l := range wire.LevelOneRTT {
+			if s := c.space(l); s != nil && s.canWrite {
+				c.probeSpace(now, s)
+				c.hs.probe[l] = true
+			}
+		}
+		return
+	}
+	c.probeSpace(now, s)
+	c.pingDue = true
+	if c.complete && len(c.app.recv.ranges) > 0 {
+		c.ackAsk.immediate = true
+	}
+}
+
+// probeSpace repeats the information of the oldest outstanding packets, which stay outstanding.
+func (c *Conn) probeSpace(now mono.Time, s *space) {
+	left := maxProbes
+	for i := 0; i < s.sent.packets.len() && left > 0; i++ {
+		p := s.sent.packets.at(i)
+		if p.state != packetOutstanding || p.flags&flagAckEliciting == 0 {
+			continue
+		}
+		if p.flags&flagMTUProbe == 0 {
+			c.repeat(now, s, p)
+		}
+		left--
+	}
+}
+
+// dropSpace forgets a handshake level: its packets leave the flight (RFC 9002 §6.4).
+func (c *Conn) dropSpace(level wire.Level) {
+	s := c.space(level)
+	if s == nil {
+		return
+	}
+	for i := range s.sent.packets.len() {
+		if p := s.sent.packets.at(i); p.state == packetOutstanding {
+			c.leaveFlight(s, p)
+		}
+	}
+	s.release()
+	c.hs.dropped[level] = true
+	c.hs.crypto[level] = cryptoStream{}
+	c.ptoCount = 0
+	c.event(Event{Kind: EventDropKeys, Level: level})
+}

@@ -1,0 +1,133 @@
+package proto
+
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/wire"
+)
+
+// mtuState finds the largest datagram that the path carries (RFC 8899, RFC 9000 §14.3): single probes, from the
+// ceiling down, and a fall back to the base when full-size packets alone disappear.
+type mtuState struct {
+	size     uint16 // in use
+	ceiling  uint16
+	probe    uint16 // size being probed; 0 = none
+	tries    uint8
+	fullLost uint8 // consecutive losses of full-size packets
+	probeDue bool
+	retryAt  mono.Time // when probing resumes
+}
+
+const (
+	mtuTries     = 3
+	mtuBlackHole = 3
+	mtuRetry     = 600 * mono.Second
+	mtuStep      = 20 // closer is not worth another probe
+)
+
+func (m *mtuState) init(cfg *Config) {
+	m.size = uint16(max(cfg.MaxDatagram, minDatagram))
+	m.ceiling = uint16(max(cfg.MaxDatagramCeil, int(m.size)))
+	m.retryAt = mono.Never
+}
+
+// limit applies the peer's max_udp_payload_size.
+func (m *mtuState) limit(n int) {
+	m.ceiling = uint16(min(int(m.ceiling), n))
+	m.size = uint16(min(int(m.size), int(m.ceiling)))
+}
+
+// start begins probing with the ceiling, which most paths carry.
+func (m *mtuState) start(mono.Time) {
+	if m.ceiling >= m.size+mtuStep {
+		m.probe, m.tries, m.probeDue = m.ceiling, 0, true
+	}
+}
+
+// restart begins anew on another path.
+func (m *mtuState) restart(now mono.Time) {
+	m.size, m.fullLost, m.retryAt = minDatagram, 0, mono.Never
+	m.start(now)
+}
+
+// mtuTimeout resumes probing: a path may have become wider.
+func (c *Conn) mtuTimeout(now mono.Time) {
+	if now >= c.mtu.retryAt {
+		c.mtu.retryAt = mono.Never
+		c.mtu.start(now)
+	}
+}
+
+// buildMTUProbe builds one probe: a PING and padding. Its loss says nothing about congestion.
+func (c *Conn) buildMTUProbe(now mono.Time, buf []byte, t *wire.Train, budget int) bool {
+	m := &c.mtu
+	size := int(m.probe)
+	if budget < size || len(buf) < size || c.move != nil {
+		return false
+	}
+	m.probeDue = false
+	s := &c.app
+	c.skip(now, s)
+	pnLen := wire.PNLen(s.next, s.largestAcked)
+	b := wire.AppendShort(buf[:0:size], c.peer.current.Bytes(), 0, pnLen)
+	pnOff := len(b)
+	b = wire.AppendPN(b, s.next, pnLen)
+	recs := s.sent.records.len()
+	b = wire.AppendPing(b)
+	clear(b[len(b) : size-int(s.tagLen)])
+	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, true, flagMTUProbe)
+	t.Len, t.SegmentSize, t.Segments = size, size, 1
+	c.spend(now, size)
+	return true
+}
+
+// mtuAcked takes the probed size into use.
+func (c *Conn) mtuAcked(now mono.Time, size int) {
+	m := &c.mtu
+	if size <= int(m.size) {
+		return
+	}
+	m.size, m.fullLost, m.probe = uint16(size), 0, 0
+	c.cc.SetMaxDatagram(size)
+	c.pace.SetMaxDatagram(size)
+	m.next(now)
+}
+
+// mtuLost tries again, then smaller.
+func (c *Conn) mtuLost(size int) {
+	m := &c.mtu
+	if size != int(m.probe) {
+		return
+	}
+	if m.tries++; m.tries < mtuTries {
+		m.probeDue = true
+		return
+	}
+	m.ceiling = m.probe - 1
+	m.next(c.lastReceived)
+}
+
+// next halves the distance to the ceiling, or rests.
+func (m *mtuState) next(now mono.Time) {
+	m.probe, m.tries = 0, 0
+	if m.ceiling < m.size+mtuStep {
+		m.retryAt = now.Add(mtuRetry)
+		return
+	}
+	m.probe, m.probeDue = m.size+(m.ceiling-m.size+1)/2, true
+}
+
+// mtuFullLost notices a black hole: full-size packets vanish while smaller ones pass.
+func (c *Conn) mtuFullLost(now mono.Time, size int) {
+	m := &c.mtu
+	if size < int(m.size) || m.size <= minDatagram {
+		return
+	}
+	if m.fullLost++; m.fullLost < mtuBlackHole {
+		return
+	}
+	m.ceiling = m.size - 1
+	m.size, m.fullLost = minDatagram, 0
+	c.cc.SetMaxDatagram(minDatagram)
+	c.pace.SetMaxDatagram(minDatagram)
+	m.next(now)
+}

@@ -1,0 +1,262 @@
+package proto
+
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/wire"
+)
+
+const (
+	maxTrain       = 16 // datagrams side by side
+	minPayload     = 4  // bytes of packet number and payload that header protection needs (RFC 9001 §5.4.2)
+	ackOnlyPackets = 32 // packets without ack-eliciting frames before one carries a PING (RFC 9000 §13.2.4)
+)
+
+// BuildTrain fills t with packets to protect and send, written side by side into buf. It returns false when nothing
+// may or need leave now; it is called until then. The first datagram is built at its natural size; while more is queued,
+// the following ones are limited and padded to that size, so that the kernel can cut them as one super-packet. buf
+// must hold 16 datagrams of the largest size.
+func (c *Conn) BuildTrain(now mono.Time, buf []byte, t *wire.Train) bool {
+	t.N, t.Len, t.Segments, t.SegmentSize, t.ECN = 0, 0, 0, 0, 0
+	t.Path = c.path
+	switch c.state {
+	case StateHandshaking, StateConnected:
+	case StateClosing:
+		return c.buildClose(now, buf, t)
+	default:
+		return false
+	}
+	if c.move != nil && c.buildProbe(now, buf, t) {
+		return true
+	}
+	if c.hs != nil && !c.confirmed {
+		if c.hs.dropInitial {
+			c.dropSpace(wire.LevelInitial)
+			c.hs.dropInitial = false
+		}
+		if c.buildHandshake(now, buf, t) {
+			return true
+		}
+	}
+	if !c.app.canWrite {
+		return false
+	}
+	return c.buildApp(now, buf, t)
+}
+
+// buildApp builds a train of 1-RTT packets.
+func (c *Conn) buildApp(now mono.Time, buf []byte, t *wire.Train) bool {
+	if !c.wantsApp(now) {
+		return false
+	}
+	budget := c.budget(now)
+	size := int(c.mtu.size)
+	if c.mtu.probeDue && c.buildMTUProbe(now, buf, t, budget) {
+		return true
+	}
+	for t.Segments < maxTrain && len(buf)-t.Len >= size {
+		if !c.validated && c.amplify < size || c.move != nil && c.move.amplify < size {
+			break
+		}
+		eliciting := budget > 0 || c.probes > 0
+		n := c.buildPacket(now, buf[t.Len:t.Len:t.Len+size], t, eliciting)
+		if n == 0 {
+			break
+		}
+		budget -= n
+		if t.Segments == 0 {
+			t.SegmentSize = n
+			if n < int(c.mtu.size)*3/4 {
+				t.Segments, t.Len = 1, n
+				break
+			}
+			size = n
+		}
+		t.Len += n
+		t.Segments++
+		if n < size {
+			break
+		}
+		if !c.msgs.wantsToSend() || budget <= 0 && c.probes == 0 {
+			break
+		}
+	}
+	if t.Segments == 0 {
+		return false
+	}
+	c.spend(now, t.Len)
+	return true
+}
+
+// wantsApp reports, cheaply, whether a 1-RTT packet is worth trying.
+func (c *Conn) wantsApp(now mono.Time) bool {
+	return c.complete && c.msgs.wantsToSend() || c.pingDue || c.probes > 0 || c.end.doneDue || c.mtu.probeDue ||
+		c.app.recv.due(now) || c.ids.wants() || c.peer.wants() || c.move != nil && c.move.wants() ||
+		c.hs != nil && c.hs.crypto[wire.LevelOneRTT].wants()
+}
+
+// budget is how many in-flight bytes may leave now: the room in the congestion window and the pacer's credit.
+// Probes pass it.
+func (c *Conn) budget(now mono.Time) int {
+	room := c.cc.Window() - c.bytesInFlight
+	if room <= 0 {
+		return 0
+	}
+	rate := c.cc.PacingRate(&c.rtt)
+	ready := c.pace.Ready(now, rate)
+	if ready <= 0 {
+		c.paceBlocked = c.pace.Next(now, int(c.mtu.size), rate)
+		return 0
+	}
+	return min(room, ready)
+}
+
+// spend notes bytes that leave.
+func (c *Conn) spend(now mono.Time, n int) {
+	c.pace.Sent(now, n)
+	if !c.validated {
+		c.amplify -= n
+	}
+	if c.move != nil {
+		c.move.amplify -= n
+	}
+}
+
+// buildPacket writes one 1-RTT packet of at most cap(b) bytes and returns its size, 0 if there was nothing to say.
+// Later packets of a train are padded to the full size while more is queued.
+func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting bool) int {
+	s := &c.app
+	c.skip(now, s)
+	pnLen := wire.PNLen(s.next, s.largestAcked)
+	b = wire.AppendShort(b, c.peer.current.Bytes(), 0, pnLen)
+	pnOff := len(b)
+	b = wire.AppendPN(b, s.next, pnLen)
+	start := len(b)
+	limit := cap(b) - int(s.tagLen)
+	recs := s.sent.records.len()
+	b = c.appendControl(now, s, b, limit)
+	ackEnd := len(b)
+	if eliciting {
+		b = c.appendEliciting(now, s, b, limit)
+	}
+	if len(b) == start {
+		return 0
+	}
+	isEliciting := len(b) > ackEnd
+	if !isEliciting && s.ackOnly >= ackOnlyPackets && len(b) < limit && c.bytesInFlight < c.cc.Window() {
+		b = wire.AppendPing(b)
+		s.sent.add(record{kind: recPing})
+		isEliciting = true
+	}
+	for len(b) < pnOff+minPayload {
+		b = append(b, 0)
+	}
+	if t.Segments > 0 && len(b) < limit && c.msgs.wantsToSend() {
+		b = append(b, zeros[:limit-len(b)]...)
+	}
+	size := len(b) + int(s.tagLen)
+	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, isEliciting, 0)
+	return size
+}
+
+var zeros [1500 * 8]byte
+
+// appendControl writes what needs no window: the ACK.
+func (c *Conn) appendControl(now mono.Time, s *space, b []byte, limit int) []byte {
+	if s.recv.unacked > 0 {
+		b = c.appendAck(now, s, b, limit)
+	}
+	return b
+}
+
+// appendEliciting writes path, control and message frames, in the order of docs/SPEC.md.
+func (c *Conn) appendEliciting(now mono.Time, s *space, b []byte, limit int) []byte {
+	start := len(b)
+	if c.move != nil {
+		b = c.move.append(b, limit, c.path.Remote)
+	}
+	if c.end.doneDue && len(b) < limit {
+		b = wire.AppendHandshakeDone(b)
+		s.sent.add(record{kind: recHandshakeDone})
+		c.end.doneDue = false
+	}
+	if c.hs != nil {
+		b = c.appendCrypto(wire.LevelOneRTT, s, b, limit)
+	}
+	if c.ids.wants() || c.peer.wants() {
+		b = c.appendIDs(s, b, limit)
+	}
+	if c.complete {
+		b = c.msgs.appendFrames(now, b, limit, &s.sent)
+		b = c.askForAcks(s, b, limit, len(b) > start)
+	}
+	if c.pingDue && len(b) < limit {
+		if len(b) == start {
+			b = wire.AppendPing(b)
+			s.sent.add(record{kind: recPing})
+		}
+		c.pingDue = false
+	}
+	return b
+}
+
+// commit enters a built packet into the train and the space's log.
+func (c *Conn) commit(now mono.Time, level wire.Level, t *wire.Train, pnOff, pnLen, size, recs int, eliciting bool, flags uint8) {
+	s := c.space(level)
+	if level == wire.LevelOneRTT && c.ecn.mark(t) {
+		flags |= flagECT
+	}
+	t.Packets[t.N] = wire.Outgoing{
+		Off: int32(t.Len), PNOff: int32(pnOff), End: int32(t.Len + size),
+		Number: s.next, Level: level, PNLen: uint8(pnLen), TagLen: s.tagLen,
+	}
+	t.N++
+	if eliciting {
+		flags |= flagAckEliciting | flagInFlight
+		s.eliciting++
+		s.ackOnly = 0
+		if c.probes > 0 {
+			c.probes--
+		}
+	} else if s.ackOnly < 255 {
+		s.ackOnly++
+	}
+	if flags&flagInFlight != 0 {
+		c.cc.OnSent(now, size, c.bytesInFlight)
+		c.bytesInFlight += size
+	}
+	s.push(sentPacket{time: now, records: uint16(s.sent.records.len() - recs), size: uint16(size), flags: flags})
+	c.packetSent(now, level, s, eliciting)
+	c.sh.Stats.PacketsSent++
+	if eliciting {
+		c.sh.Stats.AckEliciting++
+	}
+}
+
+// push enters a packet under the next number. Its records are the last ones of the log.
+func (s *space) push(p sentPacket) {
+	p.first = s.sent.recBase + uint32(s.sent.records.len()) - uint32(p.records)
+	if s.sent.packets.len() == 0 {
+		s.sent.base = s.next
+	}
+	s.sent.packets.push(p)
+	s.next++
+}
+
+// skip leaves out a packet number now and then, unpredictably: a peer that acknowledges it is guessing (RFC 9000
+// §21.4).
+func (c *Conn) skip(now mono.Time, s *space) {
+	if c.skipIn--; c.skipIn > 0 {
+		return
+	}
+	s.push(sentPacket{time: now, state: packetSkipped})
+	c.drawSkip()
+}
+
+// drawSkip decides when the next number is left out: about once a window.
+func (c *Conn) drawSkip() {
+	window := uint64(64)
+	if n := c.cc.Window() / minDatagram; n > 64 {
+		window = uint64(min(n, 4096))
+	}
+	c.skipIn = uint16(window/2 + c.rng.Uint64n(window))
+}

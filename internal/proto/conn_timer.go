@@ -1,0 +1,126 @@
+package proto
+
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/wire"
+)
+
+// NextDeadline returns when HandleTimeout wants to be called if nothing else happens, or mono.Never. BuildTrain
+// must have returned false since the last input.
+func (c *Conn) NextDeadline() mono.Time {
+	switch c.state {
+	case StateFree, StateClosed:
+		return mono.Never
+	case StateClosing, StateDraining:
+		return c.end.until
+	}
+	at, _, _ := c.recoveryDeadline()
+	at = min(at, c.idleDeadline(), c.app.recv.deadline, c.end.until)
+	if c.hs != nil {
+		at = min(at, c.hs.deadline)
+	}
+	if c.complete {
+		at = min(at, c.msgs.deadline(), c.keepAliveDeadline(), c.mtu.retryAt)
+	}
+	if c.move != nil {
+		at = min(at, c.move.deadline)
+	}
+	if c.paceBlocked != 0 {
+		at = min(at, c.paceBlocked)
+	}
+	return at
+}
+
+// HandleTimeout runs everything whose time has come.
+func (c *Conn) HandleTimeout(now mono.Time) {
+	switch c.state {
+	case StateFree, StateClosed:
+		return
+	case StateClosing, StateDraining:
+		if now >= c.end.until {
+			c.state = StateClosed
+		}
+		return
+	}
+	if now >= c.paceBlocked {
+		c.paceBlocked = 0
+	}
+	if now >= c.idleDeadline() {
+		c.timedOut(now, "idle timeout")
+		return
+	}
+	if c.hs != nil && now >= c.hs.deadline {
+		if c.handshakeTimeout(now) {
+			return
+		}
+	}
+	if now >= c.end.until && c.end.graceful {
+		c.closeNow(now, c.end.app, c.end.code, c.end.reason)
+		return
+	}
+	if c.deadPeer(now) {
+		c.timedOut(now, "no acknowledgment")
+		return
+	}
+	c.onRecoveryTimeout(now)
+	if c.complete {
+		c.msgs.handleTimeout(now)
+		if now >= c.keepAliveDeadline() {
+			c.pingDue = true
+		}
+		c.mtuTimeout(now)
+	}
+	if c.move != nil && now >= c.move.deadline {
+		c.moveTimeout(now)
+	}
+}
+
+// idleDeadline is when silence ends the connection (RFC 9000 §10.1): the smaller of both ends' timeouts, but at least
+// three PTOs.
+func (c *Conn) idleDeadline() mono.Time {
+	d := c.sh.Config.IdleTimeout
+	if c.peerIdle > 0 && (d <= 0 || c.peerIdle < d) {
+		d = c.peerIdle
+	}
+	if d <= 0 {
+		return mono.Never
+	}
+	return c.lastActive.Add(max(d, 3*c.rtt.PTO(c.peerAckDelay)))
+}
+
+// keepAliveDeadline is when a client sends a PING to keep NAT bindings and the idle timeout away.
+func (c *Conn) keepAliveDeadline() mono.Time {
+	d := c.sh.Config.KeepAlive
+	if !c.client || d <= 0 || c.pingDue {
+		return mono.Never
+	}
+	if idle := c.sh.Config.IdleTimeout; idle > 0 {
+		d = min(d, idle/3)
+	}
+	if c.peerIdle > 0 {
+		d = min(d, c.peerIdle/3)
+	}
+	return max(c.lastReceived, c.lastEliciting).Add(d)
+}
+
+// deadPeer reports whether the peer has left probes unanswered for too long. Only ack-eliciting data outstanding can
+// show it, so a connection that sends nothing waits for the idle timeout.
+func (c *Conn) deadPeer(now mono.Time) bool {
+	d := c.sh.Config.DeadPeer
+	return d > 0 && c.complete && c.silentSince != mono.Never && c.app.eliciting > 0 && now.Sub(c.silentSince) >= d
+}
+
+// packetSent notes a packet for the timers.
+func (c *Conn) packetSent(now mono.Time, level wire.Level, s *space, eliciting bool) {
+	if !eliciting {
+		return
+	}
+	s.lastEliciting, c.lastEliciting = now, now
+	if c.hs != nil && level != wire.LevelOneRTT {
+		c.hs.lastSent = now
+	}
+	if !c.sentSinceRecv {
+		c.sentSinceRecv = true
+		c.lastActive = now
+	}
+}
