@@ -8,7 +8,7 @@ import "godwit.example/godwit/internal/mono"
 //	                      maximum, until the delay grows, or until a loss
 //	congestion avoidance  +1 datagram per window acknowledged
 //	fast recovery         no growth for two round trips after a reduction
-//	network probing       +1/2 byte per byte acknowledged
+//	network probing       +1/2 byte per byte acknowledged, every other round
 //
 // It differs from NewReno in what it believes. A loss reduces the window only
 // if more than 1 % of a sliding window of traffic was lost or if the round
@@ -16,11 +16,13 @@ import "godwit.example/godwit/internal/mono"
 // the window. Growing delay in turn ends slow start and probing before
 // anything is lost.
 const (
-	// A round's verdict comes from its least sample, which jitter cannot
-	// raise, against the minimum of MinRTTWindow.
-	delayShift     = 3 // grown: by more than 1/8 of the minimum ...
-	delayFloor     = mono.Millisecond
-	verdictSamples = 8 // ... where an unfinished round needs some samples to count
+	// Whether the delay has grown is told by the least of some samples, which
+	// jitter hardly raises, against the minimum of MinRTTWindow. A block of
+	// samples ends with the round or, so that probing stops before it has
+	// overshot, after eight.
+	delayShift   = 3 // grown: by more than 1/8 of the minimum and more than the floor
+	delayFloor   = mono.Millisecond
+	blockSamples = 8
 
 	lossGamma = 100 // 1/100: the loss rate above which a loss reduces
 
@@ -42,10 +44,9 @@ const (
 type adaptive struct {
 	maxWindow int64 // 1,000 datagrams, or twice the bandwidth-delay product
 
-	roundStart  mono.Time     // the round ends when a packet sent at or after this is acknowledged
-	roundAcked  int64         // bytes acknowledged in it
-	roundMin    mono.Duration // its least RTT sample
-	roundWindow int64         // the window when it began
+	roundStart mono.Time     // the round ends when a packet sent at or after this is acknowledged
+	roundAcked int64         // bytes acknowledged in it
+	blockMin   mono.Duration // least RTT sample of the block
 
 	probeBase int64 // the largest window that a whole round has shown to be free of queueing
 
@@ -60,9 +61,9 @@ type adaptive struct {
 	probeInterval uint16
 	halfRounds    uint8
 	bestRounds    uint8
-	roundSamples  uint8
+	blockSize     uint8
 	roundUsed     bool // some ACK of the round was not application-limited
-	delayGrown    bool // verdict on the latest complete round
+	delayGrown    bool // verdict on the latest complete block
 }
 
 func (c *Controller) restartAdaptive(now mono.Time) {
@@ -84,28 +85,22 @@ func (c *Controller) enter(s State) {
 
 func (c *Controller) startRound(now mono.Time) {
 	a := &c.adaptive
-	a.roundStart, a.roundWindow = now, c.window
-	a.roundAcked, a.roundMin, a.roundSamples, a.roundUsed = 0, 0, 0, false
+	a.roundStart = now
+	a.roundAcked, a.roundUsed = 0, false
 }
-
-// resumeRound begins a round anew after silence, which would otherwise count
-// as time in which the path delivered nothing.
-func (c *Controller) resumeRound(now mono.Time) { c.startRound(now) }
 
 func (c *Controller) ackAdaptive(now mono.Time, info *AckInfo, r *RTT) {
 	a := &c.adaptive
 	bytes := int64(info.Bytes)
 	a.acked[0] += bytes
 	a.roundAcked += bytes
-	if a.roundMin == 0 || r.Latest < a.roundMin {
-		a.roundMin = r.Latest
-	}
-	if a.roundSamples < verdictSamples {
-		a.roundSamples++
-	}
 	used := !c.underused(info)
 	a.roundUsed = a.roundUsed || used
-	if info.SentTime >= a.roundStart {
+	roundEnds := info.SentTime >= a.roundStart
+	if c.judgeDelay(r, roundEnds) {
+		c.answerDelay(now)
+	}
+	if roundEnds {
 		c.endRound(now, r)
 	}
 	if used {
@@ -127,15 +122,49 @@ func (c *Controller) growAdaptive(acked int64) {
 	case CongestionAvoidance:
 		c.growByOne(acked)
 	case NetworkProbing:
-		c.window += acked / 2
+		if c.adaptive.rounds%2 == 0 {
+			c.window += acked / 2
+		}
 	}
 	c.clamp()
+}
+
+// judgeDelay adds the newest sample to its block and, if the block ends,
+// judges it. It reports whether the delay is found to have grown.
+func (c *Controller) judgeDelay(r *RTT, roundEnds bool) bool {
+	a := &c.adaptive
+	if a.blockSize == 0 || r.Latest < a.blockMin {
+		a.blockMin = r.Latest
+	}
+	a.blockSize++
+	if a.blockSize < blockSamples && !roundEnds {
+		return false
+	}
+	a.delayGrown = a.blockMin > r.Min+max(r.Min>>delayShift, delayFloor)
+	a.blockSize = 0
+	return a.delayGrown
+}
+
+// answerDelay stops the two states that grow fast.
+func (c *Controller) answerDelay(now mono.Time) {
+	a := &c.adaptive
+	switch {
+	case c.state == SlowStart && a.roundUsed:
+		c.ssthresh = c.window
+		c.enter(CongestionAvoidance)
+	case c.state == NetworkProbing:
+		// The probe built the queue; the window that did not is known. If
+		// the queue overflowed as well, those losses have been answered.
+		c.window = max(a.probeBase, c.minWindow())
+		c.recoveryStart = now
+		c.scheduleProbe()
+		c.enter(CongestionAvoidance)
+	}
 }
 
 // endRound judges the round that this ACK completes and begins the next.
 func (c *Controller) endRound(now mono.Time, r *RTT) {
 	a := &c.adaptive
-	a.delayGrown = delayGrown(a.roundMin, r)
 	if a.rounds < 1<<15 {
 		a.rounds++
 	}
@@ -144,11 +173,6 @@ func (c *Controller) endRound(now mono.Time, r *RTT) {
 	}
 	c.turnLossWindow(now)
 	switch c.state {
-	case SlowStart:
-		if a.roundUsed && a.delayGrown {
-			c.ssthresh = c.window
-			c.enter(CongestionAvoidance)
-		}
 	case CongestionAvoidance:
 		if a.roundUsed && !a.delayGrown && a.rounds >= a.probeInterval && !c.lossy() {
 			a.probeBase = c.window
@@ -159,25 +183,23 @@ func (c *Controller) endRound(now mono.Time, r *RTT) {
 			c.enter(CongestionAvoidance)
 		}
 	case NetworkProbing:
-		c.judgeProbe()
+		c.continueProbe()
 	}
 	c.startRound(now)
 }
 
-// judgeProbe decides after a round of probing whether to go on.
-func (c *Controller) judgeProbe() {
+// continueProbe decides after a round of probing. Growth shows in the delay
+// only a round trip later, so a probe grows for one round and watches for one:
+// it never runs more than one step ahead of what it has seen.
+func (c *Controller) continueProbe() {
 	a := &c.adaptive
-	switch {
-	case a.delayGrown:
-		// The probe built the queue; the window that did not is known.
-		c.window = max(a.probeBase, c.minWindow())
+	if a.rounds%2 != 0 {
+		return
+	}
+	a.probeBase = c.window
+	if !a.roundUsed || c.window >= a.maxWindow {
 		c.scheduleProbe()
 		c.enter(CongestionAvoidance)
-	case !a.roundUsed || c.window >= a.maxWindow:
-		c.enter(CongestionAvoidance)
-	default:
-		// What was acknowledged in this round was in flight when it began.
-		a.probeBase = a.roundWindow
 	}
 }
 
@@ -192,7 +214,7 @@ func (c *Controller) scheduleProbe() {
 	}
 }
 
-func (c *Controller) loseAdaptive(now mono.Time, l *LossInfo, r *RTT) {
+func (c *Controller) loseAdaptive(now mono.Time, l *LossInfo) {
 	a := &c.adaptive
 	if l.Persistent {
 		c.collapse(now)
@@ -202,13 +224,12 @@ func (c *Controller) loseAdaptive(now mono.Time, l *LossInfo, r *RTT) {
 		return // part of what has been answered already
 	}
 	a.lost[0] += int64(l.Bytes)
-	grown := a.delayGrown || a.roundSamples >= verdictSamples && delayGrown(a.roundMin, r)
-	if !grown && !c.lossy() {
+	if !a.delayGrown && !c.lossy() {
 		return
 	}
 	before := c.window
 	c.reduceAdaptive(now)
-	if !grown && int64(l.InFlight) < before/2 {
+	if !a.delayGrown && int64(l.InFlight) < before/2 {
 		// The window was not what filled the path. Any new connection may
 		// use the initial window unasked, so going below it helps nobody.
 		c.window = max(c.window, min(before, c.packets(initialPackets)))
@@ -293,12 +314,6 @@ func (c *Controller) sampleRate(now mono.Time, r *RTT) {
 // changed.
 func (c *Controller) raiseMaximum() {
 	c.adaptive.maxWindow = max(c.adaptive.maxWindow, c.packets(maxPackets))
-}
-
-// delayGrown reports whether least, the least sample of a round, shows a
-// queue on the path.
-func delayGrown(least mono.Duration, r *RTT) bool {
-	return least > r.Min+max(r.Min>>delayShift, delayFloor)
 }
 
 // LossRate returns the fraction of the loss window's bytes that were lost and

@@ -185,9 +185,11 @@ func (c *Controller) clamp() {
 
 // OnSent notes that bytes left at now, a packet or a whole train at once.
 // inFlight counts the bytes in flight before them.
-func (c *Controller) OnSent(now mono.Time, bytes, inFlight int) {
+func (c *Controller) OnSent(now mono.Time, _, inFlight int) {
 	if c.kind == Adaptive && inFlight <= 0 {
-		c.resumeRound(now)
+		// The silence before must not count as time in which the path
+		// delivered nothing.
+		c.startRound(now)
 	}
 }
 
@@ -207,7 +209,7 @@ func (c *Controller) OnAck(now mono.Time, a AckInfo, r *RTT) {
 func (c *Controller) OnLoss(now mono.Time, l LossInfo, r *RTT) {
 	switch c.kind {
 	case Adaptive:
-		c.loseAdaptive(now, &l, r)
+		c.loseAdaptive(now, &l)
 	case NewReno:
 		c.loseNewReno(now, &l)
 	}
@@ -232,8 +234,7 @@ func (c *Controller) OnECN(now, sentTime mono.Time, r *RTT) {
 	}
 }
 
-// OnPathChange starts over on a path of which nothing is known (RFC 9002 §9.4
-// of RFC 9000). Losses of packets sent before now no longer count; the caller
+// OnPathChange starts over on a path of which nothing is known (RFC 9000 §9.4). Losses of packets sent before now no longer count; the caller
 // starts a new RTT estimator as well.
 func (c *Controller) OnPathChange(now mono.Time) { c.restart(now) }
 
@@ -257,7 +258,7 @@ func (c *Controller) PacingRate(r *RTT) int64 {
 	case SlowStart:
 		fourths = 8
 	case NetworkProbing:
-		fourths = 7
+		fourths = 6
 	}
 	return mulDiv(c.window*fourths/4, int64(mono.Second), int64(r.Smoothed))
 }

@@ -28,6 +28,7 @@ type Pacer struct {
 	level       int64     // bytes in the bucket
 	last        mono.Time // when level was true
 	maxDatagram int32
+	off         bool // no rate applied when last asked
 }
 
 // NewPacer returns a pacer for datagrams of up to maxDatagram bytes.
@@ -40,8 +41,9 @@ func (p *Pacer) SetMaxDatagram(n int) { p.maxDatagram = int32(n) }
 // train must wait until Next. A train may be longer than what is ready by less
 // than one datagram; the excess is paid back before the next one.
 func (p *Pacer) Ready(now mono.Time, rate int64) int {
-	if rate <= 0 {
-		p.level, p.last = 0, now
+	p.off = rate <= 0
+	if p.off {
+		p.level = 0
 		return unpaced
 	}
 	p.leak(now, rate)
@@ -50,6 +52,9 @@ func (p *Pacer) Ready(now mono.Time, rate int64) int {
 
 // Sent notes that bytes left at now.
 func (p *Pacer) Sent(now mono.Time, bytes int) {
+	if p.off {
+		return
+	}
 	if p.level == 0 {
 		p.last = now
 	}

@@ -129,8 +129,7 @@ func (a *adaptive) append(b []byte, ref mono.Time) []byte {
 	b = appendInt(b, a.maxWindow)
 	b = appendTime(b, a.roundStart, ref)
 	b = appendInt(b, a.roundAcked)
-	b = appendInt(b, int64(a.roundMin))
-	b = appendInt(b, a.roundWindow)
+	b = appendInt(b, int64(a.blockMin))
 	b = appendInt(b, a.probeBase)
 	for i := range a.acked {
 		b = appendInt(b, a.acked[i])
@@ -142,7 +141,7 @@ func (a *adaptive) append(b []byte, ref mono.Time) []byte {
 	b = appendInt(b, a.probeInterval)
 	b = appendInt(b, a.halfRounds)
 	b = appendInt(b, a.bestRounds)
-	b = appendInt(b, a.roundSamples)
+	b = appendInt(b, a.blockSize)
 	b = appendBool(b, a.roundUsed)
 	return appendBool(b, a.delayGrown)
 }
@@ -178,8 +177,7 @@ func (a *adaptive) parse(u *unpacker, ref mono.Time) {
 	a.maxWindow = u.bytes()
 	a.roundStart = u.time(ref)
 	a.roundAcked = u.bytes()
-	a.roundMin = u.duration()
-	a.roundWindow = u.bytes()
+	a.blockMin = u.duration()
 	a.probeBase = u.bytes()
 	for i := range a.acked {
 		a.acked[i] = u.bytes()
@@ -191,7 +189,7 @@ func (a *adaptive) parse(u *unpacker, ref mono.Time) {
 	a.probeInterval = uint16(u.limited(lastProbeInterval))
 	a.halfRounds = uint8(u.limited(lossHalfRounds))
 	a.bestRounds = uint8(u.limited(rateHalfRounds))
-	a.roundSamples = uint8(u.limited(verdictSamples))
+	a.blockSize = uint8(u.limited(blockSamples))
 	a.roundUsed = u.limited(1) == 1
 	a.delayGrown = u.limited(1) == 1
 }
@@ -201,7 +199,8 @@ func (a *adaptive) parse(u *unpacker, ref mono.Time) {
 func (p *Pacer) Append(b []byte, ref mono.Time) []byte {
 	b = appendInt(b, p.level)
 	b = appendTime(b, p.last, ref)
-	return appendInt(b, p.maxDatagram)
+	b = appendInt(b, p.maxDatagram)
+	return appendBool(b, p.off)
 }
 
 // Parse restores what Append wrote, where ref is the instant that the
@@ -209,7 +208,7 @@ func (p *Pacer) Append(b []byte, ref mono.Time) []byte {
 // bytes read, or 0 and an unchanged pacer if b is malformed.
 func (p *Pacer) Parse(b []byte, ref mono.Time) int {
 	u := unpacker{b: b}
-	v := Pacer{level: u.bytes(), last: u.time(ref), maxDatagram: int32(u.limited(1 << 16))}
+	v := Pacer{level: u.bytes(), last: u.time(ref), maxDatagram: int32(u.limited(1 << 16)), off: u.limited(1) == 1}
 	n := u.done()
 	if n > 0 {
 		*p = v
