@@ -1,0 +1,250 @@
+// Package wheel keeps the deadlines of a shard's connections: one a
+// connection, set and moved far more often than it fires.
+package wheel
+
+import (
+	"math/bits"
+
+	"godwit.example/godwit/internal/mono"
+)
+
+const (
+	tickShift = 15 // a tick, the lowest level's bucket, is 32.8 µs
+	digitBits = 6  // 64 buckets a level
+	levels    = 8  // 15 + 8·6 = 63 bits: every instant has a place
+	digitMask = 1<<digitBits - 1
+
+	// scanLimit bounds how many deadlines of a coarse bucket Next looks at.
+	scanLimit = 32
+)
+
+// A Wheel is a hierarchical timing wheel (Varghese and Lauck, scheme 7) whose
+// entries are slot numbers. It belongs to one shard, is not safe for
+// concurrent use, and takes the time as an argument, which never runs
+// backwards.
+//
+// An entry lies in the bucket of the time it was armed for. Moving a deadline
+// later only notes the new time: the entry is found and moved when its bucket
+// comes up. That makes the common case, a timeout pushed back by each packet,
+// one store; the price is a visit to the entry once per length of the timeout.
+//
+// Buckets are arranged by the digits, base 64, of the tick: an entry's level
+// is the highest digit in which its tick differs from the wheel's own. So all
+// entries of a level come before all those of the level above, and the lowest
+// occupied bucket of the lowest occupied level is the earliest one.
+type Wheel struct {
+	next     mono.Time // no deadline is earlier
+	tick     uint64    // no bucket before this tick is occupied
+	entries  []entry
+	count    int
+	occupied [levels]uint64
+	heads    [levels << digitBits]uint32 // slot+1 of the first entry; 0 = none
+}
+
+type entry struct {
+	at         mono.Time // the deadline; Never = none
+	armed      mono.Time // the time that names the entry's bucket, at most at; Never = in no bucket
+	next, prev uint32    // slot+1; 0 = none
+}
+
+// New returns an empty wheel that stands at now.
+func New(now mono.Time) *Wheel {
+	return &Wheel{next: mono.Never, tick: uint64(now) >> tickShift}
+}
+
+// Len returns the number of slots that have a deadline.
+func (w *Wheel) Len() int { return w.count }
+
+// Next returns when Expired should be called: mono.Never if no slot has a
+// deadline, else a time not later than the earliest deadline, and later than
+// the last call of Expired unless a deadline was set that had passed. It is
+// mostly exact; it is early, once each, for a deadline that was moved later,
+// and for one that lies far ahead in a crowded bucket.
+func (w *Wheel) Next() mono.Time { return w.next }
+
+// Set gives the slot a deadline, in place of the one it had. mono.Never means
+// none.
+func (w *Wheel) Set(slot uint32, at mono.Time) {
+	if int(slot) >= len(w.entries) {
+		w.grow(int(slot) + 1)
+	}
+	e := &w.entries[slot]
+	if e.at == mono.Never {
+		w.count++
+	}
+	if at == mono.Never {
+		w.count--
+	}
+	e.at = at
+	if at < w.next {
+		w.next = at
+	}
+	if at < e.armed {
+		w.arm(slot+1, e)
+	}
+}
+
+// Remove takes the slot's deadline away.
+func (w *Wheel) Remove(slot uint32) {
+	if int(slot) < len(w.entries) {
+		w.Set(slot, mono.Never)
+	}
+}
+
+// Expired appends the slots whose deadline is not later than now to dst, in
+// no particular order, and takes their deadlines away.
+func (w *Wheel) Expired(now mono.Time, dst []uint32) []uint32 {
+	if now < w.next {
+		return dst
+	}
+	for {
+		level, head, start := w.earliest()
+		if level < 0 || mono.Time(start<<tickShift) > now {
+			break
+		}
+		w.tick = start
+		var unfinished bool
+		dst, unfinished = w.visit(level, head, now, dst)
+		if unfinished {
+			break
+		}
+	}
+	w.tick = max(w.tick, uint64(now)>>tickShift)
+	w.next = w.earliestDeadline()
+	return dst
+}
+
+// visit empties a bucket: entries that are due are appended to dst, others
+// move to where they belong. What belongs to this very bucket, which happens
+// only within the present tick, stays, and visit reports it.
+func (w *Wheel) visit(level, head int, now mono.Time, dst []uint32) (_ []uint32, unfinished bool) {
+	id := w.heads[head]
+	w.heads[head] = 0
+	w.occupied[level] &^= 1 << (head & digitMask)
+	for id != 0 {
+		e := &w.entries[id-1]
+		following := e.next
+		e.armed = mono.Never
+		switch {
+		case e.at <= now:
+			e.at = mono.Never
+			w.count--
+			dst = append(dst, id-1)
+		case e.at != mono.Never:
+			unfinished = w.link(id, e) == head || unfinished
+		}
+		id = following
+	}
+	return dst, unfinished
+}
+
+// earliest returns the earliest occupied bucket and its first tick, or a
+// negative level if there is none.
+func (w *Wheel) earliest() (level, head int, start uint64) {
+	for level := range levels {
+		if set := w.occupied[level]; set != 0 {
+			digit := bits.TrailingZeros64(set)
+			shift := level * digitBits
+			above := w.tick >> (shift + digitBits) << (shift + digitBits)
+			return level, level<<digitBits | digit, above | uint64(digit)<<shift
+		}
+	}
+	return -1, 0, 0
+}
+
+// earliestDeadline returns the earliest deadline, or an earlier time at which
+// a crowded bucket will be spread over the levels below. Entries that it
+// finds moved later are put where they belong.
+func (w *Wheel) earliestDeadline() mono.Time {
+	for {
+		level, head, start := w.earliest()
+		if level < 0 {
+			return mono.Never
+		}
+		end := mono.Time((start+1<<(level*digitBits))<<tickShift - 1) // the bucket's last instant
+		first := mono.Never
+		id, seen := w.heads[head], 0
+		for ; id != 0 && (level == 0 || seen < scanLimit); seen++ {
+			e := &w.entries[id-1]
+			following := e.next
+			switch {
+			case e.at <= end && e.at != mono.Never:
+				first = min(first, e.at)
+			default:
+				w.unlink(e)
+				if e.at != mono.Never {
+					w.link(id, e)
+				}
+			}
+			id = following
+		}
+		if id != 0 {
+			return mono.Time(start << tickShift)
+		}
+		if first != mono.Never {
+			return first
+		}
+	}
+}
+
+// arm moves an entry to the bucket of its deadline.
+func (w *Wheel) arm(id uint32, e *entry) {
+	if e.armed != mono.Never {
+		w.unlink(e)
+	}
+	w.link(id, e)
+}
+
+// headOf returns the bucket of an instant that is not before the wheel's.
+func (w *Wheel) headOf(at mono.Time) int {
+	tick := uint64(at) >> tickShift
+	level := (bits.Len64((tick^w.tick)|1) - 1) / digitBits
+	return level<<digitBits | int(tick>>(level*digitBits)&digitMask)
+}
+
+// link puts an entry that is in no bucket into that of its deadline, or into
+// the present one if the deadline has passed, and returns the bucket.
+func (w *Wheel) link(id uint32, e *entry) int {
+	e.armed = max(e.at, mono.Time(w.tick<<tickShift))
+	head := w.headOf(e.armed)
+	e.prev, e.next = 0, w.heads[head]
+	if e.next != 0 {
+		w.entries[e.next-1].prev = id
+	}
+	w.heads[head] = id
+	w.occupied[head>>digitBits] |= 1 << (head & digitMask)
+	return head
+}
+
+// unlink takes an entry out of its bucket. The bucket still follows from the
+// time it was armed for: it changes only when the wheel passes the bucket's
+// start, and then the bucket is emptied.
+func (w *Wheel) unlink(e *entry) {
+	if e.next != 0 {
+		w.entries[e.next-1].prev = e.prev
+	}
+	if e.prev != 0 {
+		w.entries[e.prev-1].next = e.next
+	} else {
+		head := w.headOf(e.armed)
+		w.heads[head] = e.next
+		if e.next == 0 {
+			w.occupied[head>>digitBits] &^= 1 << (head & digitMask)
+		}
+	}
+	e.armed = mono.Never
+}
+
+// grow makes room for slots below n.
+func (w *Wheel) grow(n int) {
+	old := len(w.entries)
+	if n > cap(w.entries) {
+		entries := make([]entry, old, max(n, 2*old, 16))
+		copy(entries, w.entries)
+		w.entries = entries
+	}
+	w.entries = w.entries[:n]
+	for i := old; i < n; i++ {
+		w.entries[i] = entry{at: mono.Never, armed: mono.Never}
+	}
+}
