@@ -58,6 +58,8 @@ func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, wi
 	}
 	if a.packets > 0 {
 		c.onAcked(now, level, s, &a, delay, newLargest && a.largest == largest)
+		c.trace(now, TraceAcked, uint64(level), uint64(a.packets), largest)
+		c.trace(now, TraceWindow, uint64(c.cc.Window()), uint64(c.bytesInFlight), uint64(c.rtt.Smoothed))
 		if withECN || c.ecn.state != ecnOff {
 			c.onECN(now, level, &a, counts, withECN)
 		}

@@ -55,6 +55,7 @@ func (c *Conn) detectLoss(now mono.Time, level wire.Level, s *space) {
 			newest = max(newest, p.time)
 			lost.Persistent = lost.Persistent || newest.Sub(p.time) > c.rtt.PersistentDuration(c.peerAckDelay)
 		}
+		c.trace(now, TracePacketLost, uint64(level), log.base+uint64(i), uint64(p.size))
 		c.lose(now, s, p, &lost)
 	}
 	if lost.Bytes > 0 {
@@ -160,6 +161,7 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 	c.ptoCount = min(c.ptoCount+1, 20)
 	c.probes = maxProbes
 	c.sh.Stats.Probes++
+	c.trace(now, TracePTO, uint64(level), uint64(c.ptoCount), 0)
 	if level != wire.LevelOneRTT {
 		// Both handshake levels probe together: their packets share a datagram (RFC 9002 §6.2.4).
 		for l := range wire.LevelOneRTT {

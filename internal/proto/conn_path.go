@@ -61,6 +61,7 @@ func (c *Conn) pathChanged(now mono.Time, p *wire.Path, size int) {
 	m.deadline = now.Add(c.rtt.PTO(c.peerAckDelay))
 	c.path = *p
 	c.sh.Stats.PathChanges++
+	c.trace(now, TracePath, 1, 0, 0)
 	if !m.sameHost {
 		c.resetPath(now)
 	}
@@ -99,6 +100,7 @@ func (c *Conn) handlePathResponse(now mono.Time, b []byte, p *wire.Packet) int {
 	}
 	switch {
 	case data == m.challenge[newPath]:
+		c.trace(now, TracePath, 2, 0, 0)
 		c.settlePath(now)
 	case data == m.challenge[oldPath] && p.Path.Remote == m.old.Remote && m.tries < maxChallengeTries:
 		c.returnPath(now)
@@ -123,6 +125,7 @@ func (c *Conn) returnPath(now mono.Time) {
 	}
 	c.settlePath(now)
 	c.sh.Stats.PathRejected++
+	c.trace(now, TracePath, 3, 0, 0)
 	c.event(Event{Kind: EventPath})
 }
 

@@ -48,6 +48,7 @@ func (c *Conn) HandlePacket(now mono.Time, p *wire.Packet) {
 		c.dropSpace(wire.LevelInitial)
 	}
 	c.sh.Stats.PacketsReceived++
+	c.trace(now, TracePacketReceived, uint64(p.Level), p.Number, uint64(len(p.Payload)))
 	c.lastReceived, c.lastActive, c.sentSinceRecv = now, now, false
 	f := c.handleFrames(now, p, s)
 	if c.state >= StateClosing {

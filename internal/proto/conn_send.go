@@ -226,6 +226,7 @@ func (c *Conn) commit(now mono.Time, level wire.Level, t *wire.Train, pnOff, pnL
 	}
 	s.push(sentPacket{time: now, records: uint16(s.sent.records.len() - recs), size: uint16(size), flags: flags})
 	c.packetSent(now, level, s, eliciting)
+	c.trace(now, TracePacketSent, uint64(level), s.next-1, uint64(size))
 	c.sh.Stats.PacketsSent++
 	if eliciting {
 		c.sh.Stats.AckEliciting++
