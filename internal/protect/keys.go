@@ -92,15 +92,15 @@ type Keys struct {
 	oldTop     uint64 // the largest number opened in earlier phases
 	phaseStart uint64 // the first number sealed in the current phase
 	phaseSent  uint64 // packets sealed in the current phase
-	updates    uint64 // phases begun
 
-	// Counters. forged counts towards the AEAD limits; failed includes what
-	// was too short to be tried.
-	opened, failed, forged, duplicates, aheadTries uint64
+	opened, duplicates uint64
+	forged             uint64 // packets that failed authentication; counts towards the AEAD limits
+	short              uint32 // packets too short to be tried
+	aheadTries         uint32 // packets tried with the keys of the next phase
+	updates            uint32 // phases begun; its low bit is the key phase bit
+	plainSeed          uint32
 
-	plainSeed uint32
-	phase     uint8
-	window    [windowWords]uint64
+	window [windowWords]uint64
 }
 
 // NewKeys returns Keys without any keys installed.
@@ -258,5 +258,5 @@ type Stats struct {
 
 // Stats returns the counters.
 func (k *Keys) Stats() Stats {
-	return Stats{Opened: k.opened, Failed: k.failed, Duplicates: k.duplicates, NextTries: k.aheadTries, Updates: k.updates}
+	return Stats{Opened: k.opened, Failed: k.forged + uint64(k.short), Duplicates: k.duplicates, NextTries: uint64(k.aheadTries), Updates: uint64(k.updates)}
 }

@@ -53,10 +53,10 @@ func (s *Scratch) Open(k *Keys, pkt []byte, pnOff int, level wire.Level, out *wi
 		return OpenNoKeys
 	}
 	if sp.read.plain() {
-		return s.OpenPlain(k, pkt, pnOff, out)
+		return s.openPlain(k, pkt, pnOff, out)
 	}
 	if pnOff < 1 || len(pkt) < pnOff+sampleSkip+sampleLen {
-		k.failed++
+		k.short++
 		return OpenFailed
 	}
 	d := &sp.read
@@ -68,14 +68,13 @@ func (s *Scratch) Open(k *Keys, pkt []byte, pnOff int, level wire.Level, out *wi
 		k.duplicates++
 		return OpenDuplicate
 	}
-	if level == wire.LevelOneRTT && first&wire.KeyPhaseBit>>2 != k.phase {
+	if level == wire.LevelOneRTT && first&wire.KeyPhaseBit>>2 != k.Phase() {
 		return s.openOtherPhase(k, pkt, pnOff+pnLen, number, out)
 	}
 	xorNonce(&s.nonce, &d.iv, number)
 	body := pnOff + pnLen
 	payload, err := d.aead.Open(pkt[body:body], s.nonce[:], pkt[body:], pkt[:body])
 	if err != nil {
-		k.failed++
 		k.forged++
 		return OpenFailed
 	}

@@ -14,7 +14,6 @@ const packVersion = 1
 // Flags of the packed form.
 const (
 	packIdle      = 1 << iota // replay windows are left out: all below the top is refused
-	packPhaseOdd              // the key phase bit
 	packPrevious              // previous read keys follow
 	packHandshake             // the Handshake space follows
 	packInitial               // the Initial space follows
@@ -30,7 +29,7 @@ const (
 // The bytes are as secret as the keys. Whoever packs to hand the connection
 // over calls Erase afterwards, so that no nonce is used by two owners.
 func (k *Keys) Append(b []byte, idle bool) []byte {
-	flags := k.phase * packPhaseOdd
+	flags := byte(0)
 	if idle {
 		flags |= packIdle
 	}
@@ -61,14 +60,16 @@ func (k *Keys) Append(b []byte, idle bool) []byte {
 	for _, v := range k.numbers() {
 		b = wire.AppendVarint(b, *v)
 	}
-	return b
+	b = wire.AppendVarint(b, uint64(k.short))
+	b = wire.AppendVarint(b, uint64(k.aheadTries))
+	return wire.AppendVarint(b, uint64(k.updates))
 }
 
 // numbers are the counts that are packed, in their packed order.
-func (k *Keys) numbers() [10]*uint64 {
+func (k *Keys) numbers() [7]*uint64 {
 	return [...]*uint64{
-		&k.phaseRead, &k.oldTop, &k.phaseStart, &k.phaseSent, &k.updates,
-		&k.opened, &k.failed, &k.forged, &k.duplicates, &k.aheadTries,
+		&k.phaseRead, &k.oldTop, &k.phaseStart, &k.phaseSent,
+		&k.opened, &k.duplicates, &k.forged,
 	}
 }
 
@@ -119,9 +120,6 @@ func (k *Keys) parse(p *parser) {
 	if flags&packHandshake != 0 {
 		k.long[wire.LevelHandshake] = new(longSpace)
 	}
-	if flags&packPhaseOdd != 0 {
-		k.phase = 1
-	}
 	for level := wire.Level(0); level < wire.NumLevels; level++ {
 		if sp, window := k.space(level); sp != nil {
 			sp.parse(p, window, flags&packIdle != 0)
@@ -139,6 +137,7 @@ func (k *Keys) parse(p *parser) {
 	for _, v := range k.numbers() {
 		*v = p.varint()
 	}
+	k.short, k.aheadTries, k.updates = uint32(p.varint()), uint32(p.varint()), uint32(p.varint())
 }
 
 func (sp *space) parse(p *parser, window []uint64, idle bool) {

@@ -13,22 +13,19 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // something before it.
 func checksum(seed uint32, b []byte) uint32 { return crc32.Update(seed, castagnoli, b) }
 
-// OpenPlain is Open for a 1-RTT packet in plain mode: the last four bytes are
+// openPlain is Open for a 1-RTT packet in plain mode: the last four bytes are
 // the checksum of all others, the packet number is clear.
-func (s *Scratch) OpenPlain(k *Keys, pkt []byte, pnOff int, out *wire.Packet) Result {
+func (s *Scratch) openPlain(k *Keys, pkt []byte, pnOff int, out *wire.Packet) Result {
 	sp := &k.app
-	if !sp.read.plain() {
-		return OpenNoKeys
-	}
 	if pnOff < 1 || len(pkt) < pnOff+1+plainTagLen {
-		k.failed++
+		k.short++
 		return OpenFailed
 	}
 	first := pkt[0]
 	pnLen := int(first&wire.PNLenBits) + 1
 	body, end := pnOff+pnLen, len(pkt)-plainTagLen
 	if end < body {
-		k.failed++
+		k.short++
 		return OpenFailed
 	}
 	number := wire.DecodePN(wire.TruncatedPN(pkt[pnOff:body], pnLen), pnLen, int64(sp.top)-1)
@@ -37,15 +34,15 @@ func (s *Scratch) OpenPlain(k *Keys, pkt []byte, pnOff int, out *wire.Packet) Re
 		return OpenDuplicate
 	}
 	if checksum(k.plainSeed, pkt[:end]) != binary.LittleEndian.Uint32(pkt[end:]) {
-		k.failed++
+		k.forged++
 		return OpenFailed
 	}
 	sp.top = mark(k.window[:], sp.top, number)
 	return k.accept(out, wire.LevelOneRTT, first, number, pkt[body:end])
 }
 
-// SealPlain is Seal for a 1-RTT packet in plain mode.
-func (s *Scratch) SealPlain(k *Keys, buf []byte, o *wire.Outgoing) {
+// sealPlain writes the checksum of a 1-RTT packet in plain mode.
+func (s *Scratch) sealPlain(k *Keys, buf []byte, o *wire.Outgoing) {
 	pkt := buf[o.Off:o.End]
 	end := len(pkt) - plainTagLen
 	k.phaseSent++

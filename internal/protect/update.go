@@ -34,7 +34,7 @@ func (k *Keys) PhaseStart() (uint64, bool) {
 }
 
 // Phase returns the current key phase bit.
-func (k *Keys) Phase() uint8 { return k.phase }
+func (k *Keys) Phase() uint8 { return uint8(k.updates & 1) }
 
 // WantsUpdate reports whether a key update is due.
 func (k *Keys) WantsUpdate() bool {
@@ -109,7 +109,6 @@ func (k *Keys) advance(next *epoch) {
 	k.ahead = nil
 	nextSecret(w.suite, &w.secret, &w.secret)
 	w.ready, w.aead = false, nil // the header protection object stays
-	k.phase ^= 1
 	k.oldTop = k.app.top
 	k.phaseStart, k.phaseSent = 0, 0
 	k.updates++
@@ -135,7 +134,7 @@ func (s *Scratch) openOtherPhase(k *Keys, pkt []byte, body int, number uint64, o
 		k.aheadTries++
 		late, e = false, k.nextRead()
 	default:
-		k.failed++ // the keys of its phase are gone
+		k.forged++ // the keys of its phase are gone
 		return OpenFailed
 	}
 	if !s.openWith(k, e, pkt, body, number) {
@@ -162,7 +161,6 @@ func (s *Scratch) openOtherPhase(k *Keys, pkt []byte, body int, number uint64, o
 func (s *Scratch) openWith(k *Keys, e *epoch, pkt []byte, body int, number uint64) bool {
 	xorNonce(&s.nonce, &e.iv, number)
 	if _, err := e.aead.Open(pkt[body:body], s.nonce[:], pkt[body:], pkt[:body]); err != nil {
-		k.failed++
 		k.forged++
 		return false
 	}
