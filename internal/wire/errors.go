@@ -65,13 +65,13 @@ func (c ErrorCode) String() string {
 	case c >= ChannelMismatch && c < ChannelMismatch+ErrorCode(len(ownErrorNames)):
 		return ownErrorNames[c-ChannelMismatch]
 	case c>>8 == CryptoError>>8:
-		return "CRYPTO_ERROR(" + hex(uint64(c)) + ")"
+		return "CRYPTO_ERROR(" + hexadecimal(uint64(c)) + ")"
 	}
-	return "ERROR(" + hex(uint64(c)) + ")"
+	return "ERROR(" + hexadecimal(uint64(c)) + ")"
 }
 
-// hex formats v as 0x…; package wire imports no formatter.
-func hex(v uint64) string {
+// hexadecimal formats v as 0x…; package wire imports no formatter.
+func hexadecimal(v uint64) string {
 	var buf [18]byte
 	i := len(buf)
 	for {

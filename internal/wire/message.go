@@ -36,7 +36,7 @@ func ParseMessages(typ byte, b []byte) (m Messages, n int) {
 // message to the next, which is all that this loop waits for.
 func (m *Messages) Next(b []byte, off int) (key uint64, payload []byte, end int) {
 	// Unkeyed messages of up to 16383 bytes are read here, everything else in the general way: a call costs it a nanosecond.
-	if !m.Keyed && uint(off+1) < uint(len(b)) {
+	if !m.Keyed && off >= 0 && off < len(b)-1 {
 		if n := int(b[off]); n < 0x40 {
 			off++
 			end = off + n
