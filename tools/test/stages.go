@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,7 +33,7 @@ func (r *runner) stages() []stage {
 		{name: "gofumpt", budget: 60 * time.Second, run: runGofumpt},
 		{name: "vet", budget: 120 * time.Second, run: runVet},
 		{name: "staticcheck", budget: 120 * time.Second, run: runStaticcheck},
-		{name: "cross-vet", budget: 180 * time.Second, run: runCrossVet},
+		{name: "cross-vet", budget: 240 * time.Second, run: runCrossVet},
 		{name: "test", budget: 240 * time.Second, run: func(ctx context.Context, r *runner) error {
 			ok, err := r.goTest(ctx, r.modules...)
 			r.okLines = ok
@@ -130,14 +131,15 @@ func runStaticcheck(ctx context.Context, r *runner) error {
 }
 
 func runCrossVet(ctx context.Context, r *runner) error {
+	var failed []error
 	for _, p := range platforms {
 		goos, goarch, _ := strings.Cut(p, "/")
 		env := []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0"}
 		if err := r.command(ctx, env, "go", append([]string{"vet"}, r.modules...)...); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			failed = append(failed, fmt.Errorf("%s: %w", p, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func runRace(ctx context.Context, r *runner) error {
