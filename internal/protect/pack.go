@@ -123,6 +123,12 @@ func (k *Keys) parse(p *parser) {
 	for level := wire.Level(0); level < wire.NumLevels; level++ {
 		if sp, window := k.space(level); sp != nil {
 			sp.parse(p, window, flags&packIdle != 0)
+			// Both directions have one suite, and plain mode is for 1-RTT only.
+			r, w := sp.read.suite, sp.write.suite
+			if r != w && r != 0 && w != 0 || level < wire.LevelOneRTT && (sp.read.plain() || sp.write.plain()) {
+				p.bad = true
+				return
+			}
 		}
 	}
 	if flags&packPrevious != 0 {
