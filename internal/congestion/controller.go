@@ -234,7 +234,8 @@ func (c *Controller) OnECN(now, sentTime mono.Time, r *RTT) {
 	}
 }
 
-// OnPathChange starts over on a path of which nothing is known (RFC 9000 §9.4). Losses of packets sent before now no longer count; the caller
+// OnPathChange starts over on a path of which nothing is known (RFC 9000
+// §9.4). Losses of packets sent before now no longer count; the caller
 // starts a new RTT estimator as well.
 func (c *Controller) OnPathChange(now mono.Time) { c.restart(now) }
 
