@@ -1,0 +1,63 @@
+package udp
+
+import (
+	"errors"
+	"net/netip"
+
+	"godwit.example/godwit/internal/mono"
+)
+
+// Config says how to open an engine. The zero value is a dual-stack server
+// socket on a port of the host's choice with everything switched on.
+type Config struct {
+	// Addr is the local address. An invalid or unspecified IPv6 address makes
+	// one dual-stack socket (an IPv4 one where the host has no IPv6); an IPv4
+	// address makes an IPv4 socket. A client's connected sockets are bound to
+	// its IP and port where it is not zero.
+	Addr netip.AddrPort
+	// Client opens no socket of its own: Connect adds connected ones. With
+	// Shared the client's connections use one unconnected socket instead.
+	Client, Shared bool
+
+	// Steer marks the socket as number ShardIndex of Shards that share Addr by
+	// SO_REUSEPORT. They must be opened in the order of their index, for the
+	// kernel numbers them so; OpenGroup does. Ignored when Shards < 2.
+	Shards, ShardIndex int
+
+	// ReceiveBuffer and SendBuffer ask for socket buffers of so many bytes, as
+	// setsockopt counts them (the kernel doubles the figure for its own
+	// bookkeeping). 0 means 4 MiB and 2 MiB, for connected client sockets 1 MiB
+	// and 512 KiB; negative leaves the host's default.
+	ReceiveBuffer, SendBuffer int
+	// ExactReceiveBuffer is passed to SO_RCVBUF as it is, without trying
+	// SO_RCVBUFFORCE: a test sees the host it describes, such as one with the
+	// usual net.core.rmem_max of 212,992.
+	ExactReceiveBuffer int
+
+	// DisableGSO and DisableGRO switch the offloads off. DisablePacketInfo
+	// leaves Datagram.Local unknown.
+	DisableGSO, DisableGRO, DisablePacketInfo bool
+	// MaxDatagram is the largest datagram to be received without GRO; 0 means
+	// 2 KiB. A longer one is dropped and counted.
+	MaxDatagram int
+	// ReadEntries bounds the entries of one ReadBatch; 0 means 16 with GRO, 64
+	// without.
+	ReadEntries int
+	// BusyPoll lets the kernel poll the network card for so long before a wait
+	// sleeps (SO_BUSY_POLL, SO_PREFER_BUSY_POLL), where the host permits it.
+	BusyPoll mono.Duration
+}
+
+// ErrSteering is wrapped by the error of OpenGroup and Open when the host
+// refuses SO_REUSEPORT or the steering program: the caller may open one engine
+// without Shards instead.
+var ErrSteering = errors.New("udp: the host refuses to steer datagrams between sockets")
+
+// ErrTooManySockets is returned by Connect at the limit of sockets.
+var ErrTooManySockets = errors.New("udp: too many sockets in one engine")
+
+// errors that are programmer's mistakes or the host's limits
+var (
+	errClosed    = errors.New("udp: engine is closed")
+	errNotClient = errors.New("udp: Connect on an engine that is no client")
+)

@@ -1,0 +1,414 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"godwit.example/godwit/internal/mono"
+)
+
+const (
+	portableEntries  = 64
+	portableDatagram = 2 << 10
+	// portableQueue is how many datagrams wait between the reading goroutines
+	// and Read; beyond it they wait in the kernel.
+	portableQueue = 256
+)
+
+// Portable has Engine's methods on top of package net: one system call and one
+// hand-off between goroutines a datagram, no offloads, no ECN and no packet
+// info. It is meant to be right everywhere, not to be fast.
+//
+// One goroutine at a time may call its methods, except Wake, which any may call
+// at any time. Write waits for room in the socket buffer instead of reporting
+// that it is blocked.
+type Portable struct {
+	cfg   Config
+	socks []portableSocket
+	spare []uint32
+
+	queue   chan portableArrival
+	buffers chan []byte
+	pending portableArrival // taken off the queue by Wait
+	wake    chan struct{}
+	done    chan struct{}
+	readers sync.WaitGroup
+	timer   *time.Timer
+
+	stats      Stats
+	wakes      atomic.Uint64
+	truncated  atomic.Uint64
+	readErrors atomic.Uint64
+	closed     bool
+}
+
+type portableSocket struct {
+	conn   *net.UDPConn // nil if closed
+	remote Addr         // zero if not connected
+	local  Addr         // what Datagram.Local says, port zero
+}
+
+// portableArrival is a received datagram on its way to Read.
+type portableArrival struct {
+	buf    []byte // its whole buffer; nil for none
+	n      int
+	remote Addr
+	socket uint32
+	conn   *net.UDPConn
+}
+
+// OpenPortable opens what Open opens, on every system. It cannot steer: with
+// Shards > 1 the error wraps ErrSteering.
+func OpenPortable(cfg Config) (*Portable, error) {
+	if cfg.Shards > 1 && !cfg.Client {
+		return nil, fmt.Errorf("%w: portable engine", ErrSteering)
+	}
+	e := &Portable{
+		cfg:     cfg,
+		queue:   make(chan portableArrival, portableQueue),
+		buffers: make(chan []byte, portableQueue),
+		wake:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}
+	if cfg.Client && !cfg.Shared {
+		return e, nil
+	}
+	var local *net.UDPAddr
+	if cfg.Addr.Addr().IsValid() || cfg.Addr.Port() != 0 {
+		local = net.UDPAddrFromAddrPort(cfg.Addr)
+	}
+	network := "udp"
+	if cfg.Addr.Addr().Is4() {
+		network = "udp4"
+	}
+	conn, err := net.ListenUDP(network, local)
+	if err != nil {
+		return nil, fmt.Errorf("udp: listen: %w", err)
+	}
+	s := portableSocket{conn: conn, local: e.addrOf(conn)}
+	if s.local.isUnspecified() {
+		s.local = Addr{}
+	}
+	s.local.SetPort(0)
+	e.add(s)
+	return e, nil
+}
+
+// Connect opens a socket connected to remote and gives its number. In shared
+// mode that is the shared socket's. Numbers of closed sockets are used again.
+func (e *Portable) Connect(remote Addr) (uint32, error) {
+	switch {
+	case e.closed:
+		return 0, errClosed
+	case !e.cfg.Client:
+		return 0, errNotClient
+	case e.cfg.Shared:
+		return 0, nil
+	}
+	var local *net.UDPAddr
+	if e.cfg.Addr.Addr().IsValid() || e.cfg.Addr.Port() != 0 {
+		local = net.UDPAddrFromAddrPort(e.cfg.Addr)
+	}
+	conn, err := net.DialUDP("udp", local, net.UDPAddrFromAddrPort(remote.AddrPort()))
+	if err != nil {
+		return 0, fmt.Errorf("udp: connect: %w", err)
+	}
+	s := portableSocket{conn: conn, remote: remote, local: e.addrOf(conn)}
+	s.local.SetPort(0)
+	return e.add(s), nil
+}
+
+// add sets the socket's buffers, gives it a number and starts its reader.
+func (e *Portable) add(s portableSocket) uint32 {
+	receive, send := e.cfg.ReceiveBuffer, e.cfg.SendBuffer
+	if e.cfg.ExactReceiveBuffer > 0 {
+		receive = e.cfg.ExactReceiveBuffer
+	}
+	// What package net was granted it does not tell; a refusal costs speed only.
+	if receive > 0 {
+		_ = s.conn.SetReadBuffer(receive)
+	}
+	if send > 0 {
+		_ = s.conn.SetWriteBuffer(send)
+	}
+	n := uint32(len(e.socks))
+	if k := len(e.spare); k > 0 {
+		n, e.spare = e.spare[k-1], e.spare[:k-1]
+		e.socks[n] = s
+	} else {
+		e.socks = append(e.socks, s)
+	}
+	e.readers.Add(1)
+	go e.read(s.conn, n)
+	return n
+}
+
+// read is a socket's reading goroutine; it ends when the socket is closed.
+func (e *Portable) read(conn *net.UDPConn, socket uint32) {
+	defer e.readers.Done()
+	limit := portableDatagram
+	if e.cfg.MaxDatagram > 0 {
+		limit = e.cfg.MaxDatagram
+	}
+	for {
+		var buf []byte
+		select {
+		case buf = <-e.buffers:
+		default:
+			buf = make([]byte, limit+1) // one byte more shows what was cut off
+		}
+		n, _, _, from, err := conn.ReadMsgUDPAddrPort(buf, nil)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			// Mostly an ICMP answer to something sent. Should it be something
+			// lasting, the pause keeps the loop from spinning.
+			e.readErrors.Add(1)
+			time.Sleep(time.Millisecond)
+			continue
+		case n > limit:
+			e.truncated.Add(1)
+			continue
+		}
+		d := portableArrival{buf: buf, n: n, remote: AddrFrom(from), socket: socket, conn: conn}
+		select {
+		case e.queue <- d:
+		case <-e.done:
+			return
+		}
+	}
+}
+
+// CloseSocket closes a socket that Connect opened. The shared socket stays.
+func (e *Portable) CloseSocket(n uint32) {
+	if !e.cfg.Client || e.cfg.Shared || int(n) >= len(e.socks) || e.socks[n].conn == nil {
+		return
+	}
+	_ = e.socks[n].conn.Close()
+	e.socks[n] = portableSocket{}
+	e.spare = append(e.spare, n)
+}
+
+// Close closes all sockets and ends their readers. A second Close does nothing.
+func (e *Portable) Close() error {
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	close(e.done)
+	var errs []error
+	for i := range e.socks {
+		if e.socks[i].conn != nil {
+			errs = append(errs, e.socks[i].conn.Close())
+		}
+	}
+	e.readers.Wait()
+	return errors.Join(errs...)
+}
+
+// portableSlab holds the buffers that the batch's entries lie in.
+type portableSlab struct {
+	engine *Portable
+	lent   [][]byte
+}
+
+func (s *portableSlab) free() {
+	for _, buf := range s.lent {
+		select {
+		case s.engine.buffers <- buf:
+		default: // the collector takes it
+		}
+	}
+	s.lent = s.lent[:0]
+}
+
+func (s *portableSlab) trim() { s.free() }
+
+// Read fills the batch with what has arrived and gives the number of entries;
+// it never blocks.
+func (e *Portable) Read(b *ReadBatch) int {
+	s, ok := b.slab.(*portableSlab)
+	if !ok || s.engine != e {
+		b.Free()
+		s = &portableSlab{engine: e}
+		b.slab = s
+		b.Datagrams = make([]Datagram, portableEntries)
+	}
+	s.free()
+	b.N, b.More = 0, false
+	limit := len(b.Datagrams)
+	if b.Limit > 0 && b.Limit < limit {
+		limit = b.Limit
+	}
+	for b.N < limit {
+		in := e.pending
+		e.pending = portableArrival{}
+		if in.buf == nil {
+			select {
+			case in = <-e.queue:
+			default:
+				return b.N
+			}
+		}
+		s.lent = append(s.lent, in.buf)
+		sock := &e.socks[in.socket]
+		if sock.conn != in.conn {
+			continue // closed meanwhile
+		}
+		b.Datagrams[b.N] = Datagram{Data: in.buf[:in.n], Remote: in.remote, Local: sock.local, Socket: in.socket}
+		b.N++
+		e.stats.ReadCalls++
+		e.stats.ReadEntries++
+		e.stats.ReadSegments++
+		e.stats.ReadBytes += uint64(in.n)
+	}
+	b.More = true
+	return b.N
+}
+
+// Write sends the batch's entries, segment by segment, and gives how many it is
+// done with: all of them. It is never blocked, but may wait for the kernel.
+func (e *Portable) Write(b *WriteBatch) (sent int, blocked bool) {
+	for i := range b.Outs {
+		o := &b.Outs[i]
+		var s portableSocket
+		if int(o.Socket) < len(e.socks) {
+			s = e.socks[o.Socket]
+		}
+		to := o.Remote.AddrPort()
+		for data := o.Data; len(data) > 0; {
+			n := len(data)
+			if o.Segment > 0 {
+				n = min(n, o.Segment)
+			}
+			e.send(s, to, data[:n])
+			data = data[n:]
+		}
+		e.stats.WriteEntries++
+	}
+	return len(b.Outs), false
+}
+
+func (e *Portable) send(s portableSocket, to netip.AddrPort, data []byte) {
+	if s.conn == nil || e.closed {
+		e.stats.WriteRefused++
+		return
+	}
+	var err error
+	for range 2 { // the first error may belong to an earlier datagram
+		e.stats.WriteCalls++
+		if s.remote == (Addr{}) {
+			_, err = s.conn.WriteToUDPAddrPort(data, to)
+		} else {
+			_, err = s.conn.Write(data)
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+		e.stats.PortUnreachable++
+	}
+	switch {
+	case err == nil:
+		e.stats.WriteSegments++
+		e.stats.WriteBytes += uint64(len(data))
+	case errors.Is(err, syscall.ENOBUFS):
+		e.stats.WriteLost++
+	case errors.Is(err, syscall.EMSGSIZE):
+		e.stats.WriteTooLarge++
+	default:
+		e.stats.WriteRefused++
+	}
+}
+
+// Wait sleeps until a datagram arrives, Wake is called or d has passed; a
+// negative d means without end, 0 only looks.
+func (e *Portable) Wait(d mono.Duration) {
+	if e.closed || e.pending.buf != nil {
+		return
+	}
+	var expired <-chan time.Time
+	switch {
+	case d == 0:
+		select {
+		case <-e.wake:
+		default:
+		}
+		return
+	case d > 0 && e.timer == nil:
+		e.timer = time.NewTimer(d)
+		expired = e.timer.C
+	case d > 0:
+		e.timer.Reset(d)
+		expired = e.timer.C
+	}
+	e.stats.Waits++
+	select {
+	case e.pending = <-e.queue:
+	case <-e.wake:
+	case <-expired:
+		return
+	}
+	if expired != nil {
+		e.timer.Stop()
+	}
+}
+
+// Wake makes the current Wait, or else the next one, return at once. Any
+// goroutine may call it.
+func (e *Portable) Wake() {
+	select {
+	case e.wake <- struct{}{}:
+		e.wakes.Add(1)
+	default:
+	}
+}
+
+// LocalAddr is the address of the server's or shared socket, else of the only
+// connected one; the zero Addr if there are none or many.
+func (e *Portable) LocalAddr() Addr {
+	if e.closed || len(e.socks)-len(e.spare) != 1 {
+		return Addr{}
+	}
+	for i := range e.socks {
+		if e.socks[i].conn != nil {
+			return e.SocketAddr(uint32(i))
+		}
+	}
+	return Addr{}
+}
+
+// SocketAddr is the local address and port of one socket, the zero Addr if it
+// is not open.
+func (e *Portable) SocketAddr(n uint32) Addr {
+	if e.closed || int(n) >= len(e.socks) || e.socks[n].conn == nil {
+		return Addr{}
+	}
+	return e.addrOf(e.socks[n].conn)
+}
+
+func (e *Portable) addrOf(conn *net.UDPConn) Addr {
+	local, ok := conn.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return Addr{}
+	}
+	return AddrFrom(local.AddrPort())
+}
+
+// Stats is a copy of the engine's figures. Buffers are not known here.
+func (e *Portable) Stats() Stats {
+	s := e.stats
+	s.Wakes = e.wakes.Load()
+	s.Truncated = e.truncated.Load()
+	s.ReadErrors = e.readErrors.Load()
+	if !e.closed {
+		s.Sockets = len(e.socks) - len(e.spare)
+	}
+	return s
+}
