@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"godwit.example/godwit/internal/wire"
@@ -51,12 +52,10 @@ func DecodeID(key uint64, id []byte) (shard uint8, server uint32, tag uint64, sl
 	if len(id) < IDLen || id[0]&idMarkMask != idMark {
 		return 0, 0, 0, 0, false
 	}
-	_ = id[IDLen-1]
-	shard = id[0] & (NumShards - 1)
-	server = uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3])
-	tag = uint64(id[4])<<32 | uint64(id[5])<<24 | uint64(id[6])<<16 | uint64(id[7])<<8 | uint64(id[8])
-	slot = uint32(id[9])<<16 | uint32(id[10])<<8 | uint32(id[11])
-	return shard, server, tag, slot ^ hashTag(key, tag), true
+	middle := binary.BigEndian.Uint64(id[1:]) // server and tag
+	tag = middle & MaxTag
+	slot = binary.BigEndian.Uint32(id[8:])&MaxSlot ^ hashTag(key, tag)
+	return id[0] & (NumShards - 1), uint32(middle >> 40), tag, slot, true
 }
 
 // hashTag mixes a tag with the key into 24 bits: two rounds of a 128-bit
