@@ -12,12 +12,13 @@ import (
 // Limits of channels and messages (docs/SPEC.md, "Messages").
 const (
 	numChannels       = wire.MaxChannel + 1
-	messageOverhead   = 32      // credit that a message costs beside its bytes
-	orderedWindow     = 16384   // newest - oldest unresolved message ID of an ordered channel
-	unorderedWindow   = 4096    // ... of an unordered or latest one
-	maxLatestKeys     = 1024    // keys of a latest channel that are outstanding at once
+	messageOverhead   = 32       // credit that a message costs beside its bytes
+	orderedWindow     = 16384    // newest - oldest unresolved message ID of an ordered channel
+	unorderedWindow   = 4096     // ... of an unordered or latest one
+	connectionWindow  = 65536    // message IDs from the oldest unresolved to the newest, of all channels together
+	maxLatestKeys     = 1024     // keys of a latest channel that are outstanding at once
 	maxUnreliableSize = 64 << 10 // bytes of a message of an unreliable mode
-	maxPartial        = 4096    // reliable messages that a connection sends or gathers in fragments at once
+	maxPartial        = 4096     // reliable messages that a connection sends or gathers in fragments at once
 	maxMessageLimit   = 16 << 20 // bytes; what a larger max_message_size means
 )
 
@@ -44,6 +45,7 @@ type messages struct {
 	fullPacket   int       // length of a full packet up to its tag, 0 = unknown
 	buffered     int       // cost of all messages whose payload is held
 	unresolved   int       // entries of reliable channels' queues
+	windowed     int       // ... that lie before the channel's next new message
 	nextExpiry   mono.Time // no TTL ends before
 	writableAt   int       // index in sh.Events of this connection's last EventWritable
 	frags        []outFragments
@@ -56,11 +58,12 @@ type messages struct {
 	advertised    uint64 // what MAX_DATA said last
 	advertNext    uint64 // consumedTotal at which MAX_DATA is due again
 	peerBlocked   bool
-	due           uint8     // dueMaxData, dueBlocked
-	control       [4]uint64 // positions of the channels that have a control frame due
+	due           uint8  // dueMaxData, dueBlocked
+	control       bitmap // positions of the channels that have a control frame due
 	reasm         []reassembly
 	freeReasm     uint32 // index + 1 of the first free element of reasm
 	partials      int    // reliable messages in reassembly
+	windows       int    // elements of all channels' windows
 	loose         looseReassembly
 }
 
@@ -115,7 +118,6 @@ type channel struct {
 	waits      waiting
 	hasExtras  bool
 	expires    bool // some message of the queue may have a TTL
-	deferred   bool
 
 	// Receiving. window holds what is known of the IDs next, next+1, …; it is empty while messages come in order.
 	peerBlocked bool
@@ -142,10 +144,10 @@ type level struct {
 // bitmap is a set of positions of channels.
 type bitmap [4]uint64
 
-func (s *bitmap) set(i int)        { s[i>>6] |= 1 << (i & 63) }
-func (s *bitmap) clear(i int)      { s[i>>6] &^= 1 << (i & 63) }
-func (s *bitmap) empty() bool      { return s[0]|s[1]|s[2]|s[3] == 0 }
-func (s *bitmap) has(i int) bool   { return s[i>>6]>>(i&63)&1 != 0 }
+func (s *bitmap) set(i int)      { s[i>>6] |= 1 << (i & 63) }
+func (s *bitmap) clear(i int)    { s[i>>6] &^= 1 << (i & 63) }
+func (s *bitmap) empty() bool    { return s[0]|s[1]|s[2]|s[3] == 0 }
+func (s *bitmap) has(i int) bool { return s[i>>6]>>(i&63)&1 != 0 }
 func (s *bitmap) single() bool {
 	return bits.OnesCount64(s[0])+bits.OnesCount64(s[1])+bits.OnesCount64(s[2])+bits.OnesCount64(s[3]) == 1
 }
@@ -374,8 +376,7 @@ func (m *messages) arm(ch *channel, what uint8, on bool) {
 // want notes that a channel has a control frame to send.
 func (m *messages) want(ch *channel, what uint8) {
 	if ch.due == 0 {
-		i := m.position(ch)
-		m.control[i>>6] |= 1 << (i & 63)
+		m.control.set(m.position(ch))
 		m.ready++
 	}
 	ch.due |= what
@@ -387,8 +388,7 @@ func (m *messages) unwant(ch *channel, what uint8) {
 		return
 	}
 	if ch.due &^= what; ch.due == 0 {
-		i := m.position(ch)
-		m.control[i>>6] &^= 1 << (i & 63)
+		m.control.clear(m.position(ch))
 		m.ready--
 	}
 }
@@ -477,8 +477,8 @@ func (m *messages) release() {
 	}
 	invariant.Check(m.buffered == 0, "proto: released messages are still counted as buffered")
 	m.chans, m.index, m.levels, m.frags, m.reasm, m.peerListed = nil, nil, nil, nil, nil, nil
-	m.freeFrag, m.freeReasm, m.partials, m.partialSends = 0, 0, 0, 0
-	m.ready, m.due, m.control, m.unresolved, m.hot = 0, 0, bitmap{}, 0, 0
+	m.freeFrag, m.freeReasm, m.partials, m.partialSends, m.windowed = 0, 0, 0, 0, 0
+	m.ready, m.due, m.control, m.unresolved, m.hot, m.windows = 0, 0, bitmap{}, 0, 0, 0
 	m.loose = looseReassembly{deadline: mono.Never}
 	m.nextExpiry = mono.Never
 }

@@ -14,7 +14,9 @@ type Shared struct {
 	Chunks *mem.Chunks // the senders' buffers that queued messages lie in
 	Events []Event     // appended by connections, drained and truncated by the shard after each packet
 	Stats  Stats
-	Trace  *Trace // nil: off
+
+	HashKey uint64 // secret of the tables of message keys, which peers choose
+	Trace   *Trace // nil: off
 
 	NewID      func(slot uint32, random uint64) wire.ConnID // makes a further ID for a slot; nil: none are issued
 	ResetToken func(id wire.ConnID) [16]byte                // its stateless reset token
