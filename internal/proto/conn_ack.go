@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -26,6 +27,9 @@ func (c *Conn) appendAck(now mono.Time, s *space, b []byte, limit int) []byte {
 	}
 	s.sent.add(record{kind: recAck, id: ranges[0].Largest})
 	r.sentAck()
+	if mutant.On(mutant.AckPrunedEarly) {
+		r.pruneBelow(ranges[0].Largest)
+	}
 	c.sh.Stats.AcksSent++
 	return out
 }
@@ -45,9 +49,16 @@ func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, wi
 		c.fail(now, wire.ProtocolViolation, "ACK of a packet never sent")
 		return -1
 	}
+	if s.gapEnd > 0 && s.inGap(ranges) {
+		c.fail(now, wire.ProtocolViolation, "ACK of a packet number that was jumped over")
+		return -1
+	}
 	a := acked{inFlight: c.bytesInFlight}
 	newLargest := int64(largest) > s.largestAcked
 	for i := range ranges {
+		if mutant.On(mutant.DropAckRange) && i > 0 && i == len(ranges)-1 {
+			break
+		}
 		if !c.settleRange(now, level, s, ranges[i], &a) {
 			c.fail(now, wire.ProtocolViolation, "ACK of a skipped packet number")
 			return -1
@@ -67,6 +78,16 @@ func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, wi
 	}
 	s.trim()
 	return n
+}
+
+// inGap reports whether a range names a number that a new owner jumped over.
+func (s *space) inGap(ranges []wire.AckRange) bool {
+	for i := range ranges {
+		if ranges[i].Smallest < s.gapEnd && ranges[i].Largest >= s.gapFrom {
+			return true
+		}
+	}
+	return false
 }
 
 // acked sums up what one ACK frame settled.

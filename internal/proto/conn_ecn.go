@@ -9,7 +9,6 @@ import (
 type ecnState struct {
 	state   ecnPhase
 	sent    uint64 // packets marked
-	acked   uint64 // ... and acknowledged
 	counted wire.ECNCounts
 }
 

@@ -3,6 +3,7 @@ package proto
 import (
 	"godwit.example/godwit/internal/congestion"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -102,7 +103,7 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 	if byTime {
 		return at, level, true
 	}
-	if !c.validated && c.amplify < minDatagram {
+	if !c.validated && c.amplify < minDatagram || mutant.On(mutant.NoPTO) {
 		return at, level, false // nothing may be sent until the client shows up again (RFC 9002 §6.2.2.1)
 	}
 	for l := range wire.Level(wire.NumLevels) {
@@ -171,6 +172,9 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 			}
 		}
 		return
+	}
+	if c.ptoCount >= mtuTries {
+		c.mtuSilence(now)
 	}
 	c.probeSpace(now, s)
 	c.pingDue = true

@@ -36,7 +36,7 @@ func (m *mtuState) limit(n int) {
 	m.size = uint16(min(int(m.size), int(m.ceiling)))
 }
 
-// start begins probing with the ceiling, which most paths carry.
+// start begins probing with the ceiling, which most paths carry: where nothing better is known it is right at once.
 func (m *mtuState) start(mono.Time) {
 	if m.ceiling >= m.size+mtuStep {
 		m.probe, m.tries, m.probeDue = m.ceiling, 0, true
@@ -125,8 +125,19 @@ func (c *Conn) mtuFullLost(now mono.Time, size int) {
 	if m.fullLost++; m.fullLost < mtuBlackHole {
 		return
 	}
-	m.ceiling = m.size - 1
-	m.size, m.fullLost = minDatagram, 0
+	c.mtuFallBack(now, m.size-1)
+}
+
+// mtuSilence falls back when probes go unanswered: they may have been too large. The size is searched for again.
+func (c *Conn) mtuSilence(now mono.Time) {
+	if c.mtu.size > minDatagram {
+		c.mtuFallBack(now, c.mtu.ceiling)
+	}
+}
+
+func (c *Conn) mtuFallBack(now mono.Time, ceiling uint16) {
+	m := &c.mtu
+	m.size, m.ceiling, m.fullLost = minDatagram, ceiling, 0
 	c.cc.SetMaxDatagram(minDatagram)
 	c.pace.SetMaxDatagram(minDatagram)
 	m.next(now)

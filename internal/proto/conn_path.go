@@ -209,7 +209,7 @@ func (c *Conn) buildProbe(now mono.Time, buf []byte, t *wire.Train) bool {
 		}
 	}
 	b = append(b, zeros[:size-int(s.tagLen)-len(b)]...)
-	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, true, 0)
+	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, true, flagPath)
 	t.Path, t.Len, t.SegmentSize, t.Segments = path, size, size, 1
 	c.dropMove()
 	return true

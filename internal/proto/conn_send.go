@@ -1,7 +1,9 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/invariant"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -50,6 +52,7 @@ func (c *Conn) buildApp(now mono.Time, buf []byte, t *wire.Train) bool {
 	}
 	budget := c.budget(now)
 	size := int(c.mtu.size)
+	c.msgs.setFullPacket(size - int(c.app.tagLen))
 	if c.mtu.probeDue && c.buildMTUProbe(now, buf, t, budget) {
 		return true
 	}
@@ -98,7 +101,7 @@ func (c *Conn) wantsApp(now mono.Time) bool {
 // Probes pass it.
 func (c *Conn) budget(now mono.Time) int {
 	room := c.cc.Window() - c.bytesInFlight
-	if room <= 0 {
+	if room <= 0 && !mutant.On(mutant.WindowIgnored) {
 		return 0
 	}
 	rate := c.cc.PacingRate(&c.rtt)
@@ -106,6 +109,9 @@ func (c *Conn) budget(now mono.Time) int {
 	if ready <= 0 {
 		c.paceBlocked = c.pace.Next(now, int(c.mtu.size), rate)
 		return 0
+	}
+	if mutant.On(mutant.WindowIgnored) {
+		return ready
 	}
 	return min(room, ready)
 }
@@ -211,6 +217,8 @@ func (c *Conn) commit(now mono.Time, level wire.Level, t *wire.Train, pnOff, pnL
 	}
 	t.N++
 	if eliciting {
+		invariant.Check(c.probes > 0 || flags&flagPath != 0 || c.bytesInFlight < c.cc.Window() || level != wire.LevelOneRTT,
+			"an ack-eliciting packet left with a full window")
 		flags |= flagAckEliciting | flagInFlight
 		s.eliciting++
 		s.ackOnly = 0

@@ -20,7 +20,7 @@ func (c *Conn) NextDeadline() mono.Time {
 		at = min(at, c.hs.deadline)
 	}
 	if c.complete {
-		at = min(at, c.msgs.deadline(), c.keepAliveDeadline(), c.mtu.retryAt)
+		at = min(at, c.msgs.deadline(), c.keepAliveDeadline(), c.mtu.retryAt, c.deadDeadline())
 	}
 	if c.move != nil {
 		at = min(at, c.move.deadline)
@@ -58,7 +58,7 @@ func (c *Conn) HandleTimeout(now mono.Time) {
 		c.closeNow(now, c.end.app, c.end.code, c.end.reason)
 		return
 	}
-	if c.deadPeer(now) {
+	if c.complete && now >= c.deadDeadline() {
 		c.timedOut(now, "no acknowledgment")
 		return
 	}
@@ -103,11 +103,14 @@ func (c *Conn) keepAliveDeadline() mono.Time {
 	return max(c.lastReceived, c.lastEliciting).Add(d)
 }
 
-// deadPeer reports whether the peer has left probes unanswered for too long. Only ack-eliciting data outstanding can
-// show it, so a connection that sends nothing waits for the idle timeout.
-func (c *Conn) deadPeer(now mono.Time) bool {
+// deadDeadline is when a peer has left probes unanswered for too long. Only ack-eliciting data outstanding can show
+// it, so a connection that sends nothing waits for the idle timeout.
+func (c *Conn) deadDeadline() mono.Time {
 	d := c.sh.Config.DeadPeer
-	return d > 0 && c.complete && c.silentSince != mono.Never && c.app.eliciting > 0 && now.Sub(c.silentSince) >= d
+	if d <= 0 || c.silentSince == mono.Never || c.app.eliciting == 0 {
+		return mono.Never
+	}
+	return c.silentSince.Add(d)
 }
 
 // packetSent notes a packet for the timers.

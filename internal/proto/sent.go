@@ -57,7 +57,8 @@ const (
 	flagAckEliciting uint8 = 1 << iota
 	flagInFlight
 	flagMTUProbe
-	flagECT // sent with ECT(0)
+	flagECT  // sent with ECT(0)
+	flagPath // validates a path: not bound by the window
 )
 
 // sentLog keeps the packets of one packet-number space from the oldest unsettled to the newest, and their records, both in

@@ -11,6 +11,9 @@ type space struct {
 	sent          sentLog
 	recv          received
 	next          uint64 // number of the next packet
+	sendLimit     uint64 // no number at or above it is used before a record with a higher one exists
+	gapFrom       uint64 // numbers [gapFrom, gapEnd) were jumped over by a new owner: an ACK of one is a lie
+	gapEnd        uint64
 	largestAcked  int64
 	lossTime      mono.Time // when the next packet will be lost by the time threshold
 	lastEliciting mono.Time // last ack-eliciting packet sent
