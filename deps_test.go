@@ -26,6 +26,7 @@ var rooms = map[string]room{
 	"internal/mono":       {},
 	"internal/invariant":  {},
 	"internal/mark":       {},
+	"internal/mutant":     {}, // faults of builds with -tags godwitmutant: docs/adr/mutants-live-in-the-code.md
 	"internal/wire":       {std: []string{"encoding/binary", "math/bits"}, pure: true},
 	"internal/congestion": {rooms: []string{"internal/mono"}, pure: true},
 	"internal/fec":        {rooms: []string{"internal/mono"}, external: []string{"github.com/klauspost/reedsolomon"}, pure: true},
@@ -34,7 +35,7 @@ var rooms = map[string]room{
 	"internal/metric":     {rooms: []string{"internal/mono"}},
 	"internal/token":      {rooms: []string{"internal/wire", "internal/mono"}, pure: true},
 	"internal/proto": {
-		rooms: []string{"internal/wire", "internal/congestion", "internal/fec", "internal/token", "internal/mem", "internal/mono", "internal/invariant", "internal/mark"},
+		rooms: []string{"internal/wire", "internal/congestion", "internal/fec", "internal/token", "internal/mem", "internal/mono", "internal/invariant", "internal/mark", "internal/mutant"},
 		pure:  true,
 	},
 	"internal/simd":      {external: []string{"golang.org/x/sys/cpu", "golang.org/x/sys/unix"}},

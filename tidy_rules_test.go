@@ -33,7 +33,7 @@ var bans = []ban{
 	{
 		calls: []string{"time.NewTimer", "time.AfterFunc", "time.After", "time.Tick", "time.NewTicker", "time.Sleep"},
 		in:    []string{"internal"},
-		not:   []string{"internal/host", "internal/handshake"},
+		not:   []string{"internal/host", "internal/handshake", "internal/udp/portable.go"}, // the engine without a wait of its own
 		why:   "deadlines belong to the wheel and to the socket's wait: Go's timers end up to 1 ms late",
 	},
 	{
@@ -43,7 +43,7 @@ var bans = []ban{
 	},
 	{calls: []string{"os.Exit", "log.Fatal*"}, not: []string{"gateway/cmd"}, why: "only a main function ends the process"},
 	{
-		calls: []string{"runtime/debug.SetGCPercent", "runtime/debug.SetMemoryLimit", "runtime.GOMAXPROCS"},
+		calls: []string{"runtime/debug.SetGCPercent", "runtime/debug.SetMemoryLimit"},
 		not:   []string{"gateway"},
 		why:   "the process belongs to the application; only the daemon tunes its own",
 	},
@@ -77,7 +77,11 @@ func callFindings(f *source) []string {
 				}
 			}
 		case *ast.CallExpr:
-			if why := rawFinding(imports, n); why != "" {
+			why := rawFinding(imports, n)
+			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && qualified(imports, sel) == "runtime.GOMAXPROCS" && !isZero(n.Args[0]) && !f.in("gateway") {
+				why = "runtime.GOMAXPROCS sets the number of processors of the whole process, which is the application's"
+			}
+			if why != "" {
 				found = append(found, f.at(n.Pos())+": "+why)
 			}
 		}
@@ -123,13 +127,14 @@ func neverBlocks(trap string, call *ast.CallExpr) bool {
 			return ok && sel.Sel.Name == needs
 		})
 	case int:
-		if needs >= len(call.Args) {
-			return false
-		}
-		lit, ok := call.Args[needs].(*ast.BasicLit)
-		return ok && lit.Value == "0"
+		return needs < len(call.Args) && isZero(call.Args[needs])
 	}
 	return known
+}
+
+func isZero(e ast.Expr) bool {
+	lit, ok := e.(*ast.BasicLit)
+	return ok && lit.Value == "0"
 }
 
 // panicFindings asks for the BUG: mark: only a programmer's error may panic, and the message says so.
@@ -220,6 +225,8 @@ func TestBannedCallsCanFail(t *testing.T) {
 		{"exit in a test", "load/a_test.go", header("load", `"os"`) + "func f() { os.Exit(1) }", 0},
 		{"the collector", "endpoint.go", header("godwit", `"runtime/debug"`) + "func f() { debug.SetGCPercent(50) }", 1},
 		{"the collector in the daemon", "gateway/internal/command/a.go", header("command", `"runtime/debug"`) + "func f() { debug.SetGCPercent(50) }", 0},
+		{"setting processors", "endpoint.go", header("godwit", `"runtime"`) + "func f() { runtime.GOMAXPROCS(2) }", 1},
+		{"counting processors", "endpoint.go", header("godwit", `"runtime"`) + "var n = runtime.GOMAXPROCS(0)", 0},
 		{"printing", "endpoint.go", header("godwit", `"fmt"`) + "func f() { fmt.Println() }", 1},
 		{"a raw call that blocks", "internal/udp/a.go", header("udp", `"syscall"`) + "func f() { syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, 0, 0, 0, 0) }", 1},
 		{"a raw call by number", "internal/udp/a.go", header("udp", `"syscall"`) + "func f(n uintptr) { syscall.RawSyscall(n, 0, 0, 0) }", 1},

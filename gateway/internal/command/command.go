@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"godwit.example/godwit/load"
 )
 
 // DefaultAddress and DefaultAdmin are where a server without configuration listens.
@@ -19,6 +21,7 @@ const (
 
 // Main runs the command line and returns the exit code: 0, 1 for a command that failed, 2 for a command line that makes no sense.
 func Main(args []string, out, errOut io.Writer) int {
+	load.MaybeRunReference() // bench starts this program again as a reference server
 	root := newRoot(out, errOut)
 	root.SetArgs(args)
 	err := root.Execute()

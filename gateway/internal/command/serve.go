@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -191,24 +190,4 @@ func listenHint(addr string, err error) error {
 		return fmt.Errorf("%w: ports below 1024 need privileges; choose a higher one with --listen ADDR", err)
 	}
 	return err
-}
-
-// A banner says what runs and how to reach it.
-type banner struct {
-	flags *serveFlags
-	ep    *godwit.Endpoint
-	admin string // address of the admin pages; empty if there are none
-}
-
-func (b *banner) print(out, errOut io.Writer) error {
-	if b.flags.json {
-		b.text(errOut)
-		return json.NewEncoder(out).Encode(struct {
-			Listen string `json:"listen"`
-			Pin    string `json:"pin"`
-			Admin  string `json:"admin"`
-		}{b.ep.Addr().String(), b.ep.Identity().String(), b.admin})
-	}
-	b.text(out)
-	return nil
 }
