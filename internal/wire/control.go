@@ -42,8 +42,15 @@ func AppendMaxChannel(b []byte, channel, limit uint64) []byte {
 	return append2(append(b, FrameMaxChannel), channel, limit)
 }
 
-// ParseMaxChannel parses a MAX_CHANNEL frame. A channel above MaxChannel is a stream.
-func ParseMaxChannel(b []byte) (channel, limit uint64, n int) { return parse2(b) }
+// ParseMaxChannel parses a MAX_CHANNEL frame.
+func ParseMaxChannel(b []byte) (channel, limit uint64, n int) { return parseChannelLimit(b) }
+
+func parseChannelLimit(b []byte) (channel, limit uint64, n int) {
+	if channel, limit, n = parse2(b); n < 0 || channel > MaxChannel {
+		return 0, 0, Malformed
+	}
+	return channel, limit, n
+}
 
 // AppendBlocked appends a BLOCKED frame: the connection's credit limit at which the sender stands.
 func AppendBlocked(b []byte, limit uint64) []byte {
@@ -58,8 +65,8 @@ func AppendChannelBlocked(b []byte, channel, limit uint64) []byte {
 	return append2(append(b, FrameChannelBlocked), channel, limit)
 }
 
-// ParseChannelBlocked parses a CHANNEL_BLOCKED frame. A channel above MaxChannel is a stream.
-func ParseChannelBlocked(b []byte) (channel, limit uint64, n int) { return parse2(b) }
+// ParseChannelBlocked parses a CHANNEL_BLOCKED frame.
+func ParseChannelBlocked(b []byte) (channel, limit uint64, n int) { return parseChannelLimit(b) }
 
 // CryptoOverhead returns what a CRYPTO frame takes beyond its data of at most length bytes.
 func CryptoOverhead(offset uint64, length int) int {

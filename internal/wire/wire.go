@@ -49,7 +49,6 @@ const (
 	MaxChannel     = 255  // highest message channel; larger numbers are streams
 	CreditOverhead = 32   // credit that a message costs beyond its length
 	MaxAckRanges   = 64   // an ACK with more ranges is refused
-	MessageWindow  = 4096 // IDs of an unordered channel: newest minus oldest unresolved
 )
 
 // Malformed is what a frame parser returns instead of a length when the bytes are no such frame.
