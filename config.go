@@ -1,0 +1,114 @@
+package godwit
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Config configures an Endpoint or a Dial. The zero value, like a nil *Config, is safe and fast. A Config is copied when it is
+// used and may be changed or used again afterwards. Where a field says nothing else, zero means the default and a negative
+// value switches the feature off.
+type Config struct {
+	// Handler is what the application does about its connections. Serve ignores it and takes its own argument.
+	Handler Handler
+
+	// Channels configures channels that shall differ from the default: 0 ordered, 1 unordered, 2 latest, 3 sequenced,
+	// 4 unreliable, all others ordered. Both ends must agree.
+	Channels map[Channel]ChannelConfig
+
+	// TLS is the base of the handshake's TLS configuration: certificates, client authentication, root certificates, server
+	// name. Its versions and application protocols are not used: a handshake is TLS 1.3 with the protocol "godwit/1".
+	TLS *tls.Config
+	// CertFile and KeyFile are PEM files with the server's certificate chain and its key. They are read again when they change.
+	CertFile, KeyFile string
+	// Pins are the fingerprints of public keys that a client accepts, whatever their certificate says. With pins set, names and
+	// certificate authorities are not looked at.
+	Pins []Pin
+	// Identity is the directory of the development identity: the key and self-signed certificate that a server without
+	// certificates makes for itself and that clients of the same user trust on loopback addresses. The default is "godwit" in
+	// the user's state directory ($XDG_STATE_HOME, or ~/.local/state).
+	Identity string
+	// Plain replaces the encryption of messages by a checksum, for networks that are trusted as a whole. The handshake stays
+	// TLS 1.3. Both ends must ask for it.
+	Plain bool
+	// KeyLog receives the TLS secrets in the NSS key log format, for decryption by Wireshark. Whoever reads it can read
+	// the messages.
+	KeyLog io.Writer
+
+	// Network is "udp" (dual stack where the address allows it), "udp4" or "udp6". The default is "udp".
+	Network string
+	// Shards is the number of sockets and goroutines of a server. The default is GOMAXPROCS or the CPU quota, whichever is less;
+	// at most 32. Dial always uses one, shared with other dials of equal configuration.
+	Shards int
+	// MaxConnections bounds the connections of an endpoint. The default is 1,000,000.
+	MaxConnections int
+
+	// MaxMessageSize is the largest message accepted, in bytes. The default is 256 KiB, the most is 16 MiB.
+	MaxMessageSize int
+	// SendBuffer bounds what one connection has queued and unacknowledged, in bytes; each message counts 32 bytes more than its
+	// payload. The default is 1 MiB. Sends beyond it return ErrWouldBlock.
+	SendBuffer int
+	// ReceiveBuffer bounds what the peer may have sent and the application has not taken, in bytes counted as for SendBuffer.
+	// The default is 1.5 MiB; it must have room for one message of MaxMessageSize.
+	ReceiveBuffer int
+
+	// IdleTimeout ends a connection that hears nothing from its peer. The smaller value of the two ends counts. The
+	// default is 60 s; negative means never.
+	IdleTimeout time.Duration
+	// KeepAlive is the silence after which a client asks the server for a sign of life. The default is the smaller one of 20 s and a third of the
+	// idle timeout; negative means never.
+	KeepAlive time.Duration
+	// HandshakeTimeout bounds a handshake. The default is 10 s.
+	HandshakeTimeout time.Duration
+	// Linger bounds how long a closing connection waits until the peer has acknowledged what was sent. The default is 5 s;
+	// negative means not at all.
+	Linger time.Duration
+	// TickInterval is the period of Handler.Tick. The default is 33.333 ms, thirty times a second.
+	TickInterval time.Duration
+
+	// Panic, if it is set, is called with the value of a panic in a function of the Handler instead of ending the process; the
+	// connection that was being served is closed with the transport code INTERNAL_ERROR.
+	Panic func(c Conn, value any)
+	// Logger receives life-cycle messages. The default discards them.
+	Logger *slog.Logger
+	// Tuning is for measurements.
+	Tuning Tuning
+}
+
+// Tuning holds switches for measurements and unusual machines. It is exempt from compatibility: fields may change
+// meaning or go in any release.
+type Tuning struct {
+	NoGSO          bool   // send one datagram a system call entry
+	NoGRO          bool   // receive datagrams one by one
+	NoECN          bool   // do not set or read ECN
+	MaxDatagram    int    // ceiling of path MTU discovery in bytes; default 1,452
+	SocketBuffer   int    // bytes asked of the kernel for each socket's buffers; default 4 MiB
+	MailboxBytes   int    // bytes that may wait for a shard; default 8 MiB
+	HalfOpen       int    // unauthenticated handshakes a shard; default 256
+	Workers        int    // handshakes computed at once; default GOMAXPROCS
+	PoolBytes      int    // bytes of a shard's buffer pool; default 256 MiB
+	CycleMessages  int    // messages after which a shard turns from receiving to sending; default 2,500
+	Congestion     string // "adaptive", "newreno" or "fixed"; default "adaptive"
+	AlwaysRetry    bool   // ask every client for a Retry token
+	ServerID       int    // identifies the server in connection IDs, 0 to 2^24-1
+	AcceptBacklog  int    // connections that may wait for Accept; default 1,024
+	ReceiveBacklog int    // unreliable messages a connection keeps for Receive; default 1,024
+}
+
+// clone returns a copy that shares nothing mutable with c; nil gives the zero value.
+func (c *Config) clone() *Config {
+	if c == nil {
+		return &Config{}
+	}
+	d := *c
+	d.Channels = maps.Clone(c.Channels)
+	d.Pins = slices.Clone(c.Pins)
+	if c.TLS != nil {
+		d.TLS = c.TLS.Clone()
+	}
+	return &d
+}

@@ -1,0 +1,273 @@
+package godwit
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"godwit.example/godwit/internal/shard"
+	"godwit.example/godwit/internal/udp"
+)
+
+// Conn is a connection. It is a small comparable value and may be copied, stored in maps and used by any goroutine; it keeps
+// nothing alive. When the connection is gone, methods of what is left of the value return an error that is net.ErrClosed.
+// The zero Conn is such a value.
+type Conn struct {
+	ep        *Endpoint
+	slot, gen uint32
+}
+
+// ConnState is where a connection is in its life.
+type ConnState uint8
+
+// The states of a connection.
+const (
+	StateGone    ConnState = iota // over and forgotten
+	StateOpening                  // the handshake is not complete
+	StateOpen
+	StateClosing // closed by this end, which still delivers what was sent
+	StateClosed  // over; Err says why
+)
+
+var stateNames = [...]string{"gone", "opening", "open", "closing", "closed"}
+
+// String returns the state's name.
+func (s ConnState) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "invalid"
+}
+
+func (c Conn) ref() shard.Ref { return shard.Ref{Slot: c.slot, Gen: c.gen} }
+
+// Send queues p on a channel. It copies p, never blocks, and may be called from anywhere. Errors: ErrWouldBlock,
+// *TooLargeError, and those of a connection that is gone.
+func (c Conn) Send(ch Channel, p []byte) error {
+	if c.ep == nil {
+		return errStale
+	}
+	if ch >= maxChannels {
+		return errChannel(ch)
+	}
+	m := shard.Outbound{Payload: p, Channel: uint16(ch), Reliable: c.ep.limits.reliable[ch]}
+	s := c.ep.shardOf(c.slot)
+	if status := s.Send(c.ref(), &m); status != shard.Sent {
+		return c.sendError(s, status, len(p))
+	}
+	return nil
+}
+
+// SendMessage is Send for a message with a key, a tag or a time to live.
+func (c Conn) SendMessage(m Message) error {
+	if c.ep == nil {
+		return errStale
+	}
+	if m.Channel >= maxChannels {
+		return errChannel(m.Channel)
+	}
+	if m.Key > maxKey {
+		return fmt.Errorf("godwit: key %#x is not below 2^62", m.Key)
+	}
+	o := shard.Outbound{
+		Payload: m.Payload, Channel: uint16(m.Channel), Key: m.Key, Tag: m.Tag, TTL: max(m.TTL, 0), Reliable: c.ep.limits.reliable[m.Channel],
+	}
+	s := c.ep.shardOf(c.slot)
+	if status := s.Send(c.ref(), &o); status != shard.Sent {
+		return c.sendError(s, status, len(m.Payload))
+	}
+	return nil
+}
+
+func errChannel(ch Channel) error {
+	return fmt.Errorf("godwit: there is no channel %d, the highest is %d", ch, maxChannels-1)
+}
+
+func (c Conn) sendError(s *shard.Shard, status shard.Status, size int) error {
+	switch status {
+	case shard.WouldBlock:
+		return ErrWouldBlock
+	case shard.TooLarge:
+		return &TooLargeError{Size: size, Max: s.Slot(c.ref()).MaxSend()}
+	case shard.NotYet:
+		return ErrWouldBlock
+	}
+	return c.closedError()
+}
+
+// SendWait is SendMessage that waits for room. Errors are those of Send but ErrWouldBlock, and the context's. It must not be
+// called from a Handler.
+func (c Conn) SendWait(ctx context.Context, m Message) error {
+	err := c.SendMessage(m)
+	if err != ErrWouldBlock { //nolint:errorlint // Send returns it bare
+		return err
+	}
+	side := c.ep.side(c)
+	if side == nil {
+		return c.closedError()
+	}
+	for {
+		room := side.room()
+		if err := c.SendMessage(m); err != ErrWouldBlock { //nolint:errorlint // as above
+			return err
+		}
+		select {
+		case <-room:
+		case <-side.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Receive waits for the next message and copies its payload into buf[:0], growing it if need be. It is for endpoints without
+// Handler.Message. Messages that came before the connection ended are returned first, then its error.
+func (c Conn) Receive(ctx context.Context, buf []byte) (Message, error) {
+	if c.ep == nil {
+		return Message{}, errStale
+	}
+	if c.ep.handler.Message != nil {
+		return Message{}, errHandled
+	}
+	side := c.ep.side(c)
+	if side == nil {
+		return Message{}, c.closedError()
+	}
+	m, err := side.receive(ctx, c, buf)
+	if err != nil && ctx.Err() == nil {
+		c.ep.engine.sides[c.slot>>slotBits].drop(c.slot, side)
+	}
+	return m, err
+}
+
+// Tag returns the number that the application has put on the connection; zero at first.
+func (c Conn) Tag() uint64 {
+	if c.ep == nil {
+		return 0
+	}
+	return c.ep.shardOf(c.slot).Slot(c.ref()).Tag(c.gen)
+}
+
+// SetTag puts a number on the connection, such as an index into the application's own table. A stale Conn is left alone.
+func (c Conn) SetTag(tag uint64) {
+	if c.ep != nil {
+		c.ep.shardOf(c.slot).Slot(c.ref()).SetTag(c.gen, tag)
+	}
+}
+
+// ID returns a number that no other connection of the endpoint has or had, for logs.
+func (c Conn) ID() uint64 { return uint64(c.gen)<<32 | uint64(c.slot) }
+
+// String returns the ID and the address for logs.
+func (c Conn) String() string {
+	if c.ep == nil {
+		return "godwit.Conn(none)"
+	}
+	return fmt.Sprintf("godwit.Conn(%x %v)", c.ID(), c.RemoteAddr())
+}
+
+// RemoteAddr returns the peer's address. It changes when the peer moves.
+func (c Conn) RemoteAddr() netip.AddrPort {
+	if c.ep == nil {
+		return netip.AddrPort{}
+	}
+	a, ok := c.ep.shardOf(c.slot).Slot(c.ref()).Remote(c.gen)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return udp.Addr(a).AddrPort()
+}
+
+// State returns where the connection is in its life.
+func (c Conn) State() ConnState {
+	if c.ep == nil {
+		return StateGone
+	}
+	return ConnState(c.ep.shardOf(c.slot).Slot(c.ref()).State(c.gen))
+}
+
+// Endpoint returns the endpoint that the connection belongs to, nil for the zero Conn.
+func (c Conn) Endpoint() *Endpoint { return c.ep }
+
+// Done returns a channel that is closed when the connection has ended.
+func (c Conn) Done() <-chan struct{} {
+	if c.ep != nil {
+		if side := c.ep.side(c); side != nil {
+			return side.done
+		}
+	}
+	return closedChan
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Err returns nil while the connection lives, and afterwards why it ended: a *CloseError, an *IdleTimeoutError, or another
+// error that is net.ErrClosed.
+func (c Conn) Err() error {
+	if c.ep == nil {
+		return errStale
+	}
+	switch c.State() {
+	case StateOpening, StateOpen, StateClosing:
+		return nil
+	}
+	return c.closedError()
+}
+
+// closedError is the error of a connection that is over.
+func (c Conn) closedError() error {
+	if c.State() == StateClosing {
+		return errClosing
+	}
+	if side := c.ep.engine.sides[c.slot>>slotBits].get(c.slot, c.gen); side != nil {
+		if err := side.cause(); err != nil {
+			return err
+		}
+	}
+	end, ok := c.ep.shardOf(c.slot).Slot(c.ref()).End(c.gen)
+	if !ok {
+		return errStale
+	}
+	return endError(&end, 0)
+}
+
+// Close ends the connection in good order: further sends fail, what was sent reliably is delivered first, for at most
+// Config.Linger. It returns at once; Done says when all is over.
+func (c Conn) Close() error {
+	if c.ep == nil {
+		return errStale
+	}
+	if st := c.State(); st != StateOpen && st != StateOpening {
+		return c.closedError()
+	}
+	c.ep.shardOf(c.slot).Close(c.ref(), true, 0, "")
+	return nil
+}
+
+// CloseWithError ends the connection at once. The peer sees the code and the reason; what it has not received yet may be lost.
+func (c Conn) CloseWithError(code uint64, reason string) error {
+	if c.ep == nil {
+		return errStale
+	}
+	if st := c.State(); st != StateOpen && st != StateOpening {
+		return c.closedError()
+	}
+	c.ep.shardOf(c.slot).Close(c.ref(), false, code, reason)
+	return nil
+}
+
+// Ping asks the peer for an acknowledgment, which also keeps the connection alive.
+func (c Conn) Ping() {
+	if c.ep != nil {
+		c.ep.shardOf(c.slot).Ping(c.ref())
+	}
+}
+
+// endError makes the error of a connection from how it ended.
+func endError(end *shard.Closed, idle time.Duration) error {
+	if end.Idle {
+		return &IdleTimeoutError{After: idle}
+	}
+	return &CloseError{Code: end.Code, Reason: end.Reason, Remote: end.Remote, Transport: !end.App}
+}

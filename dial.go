@@ -1,0 +1,298 @@
+package godwit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+
+	"godwit.example/godwit/internal/handshake"
+	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/shard"
+	"godwit.example/godwit/internal/udp"
+	"godwit.example/godwit/internal/wire"
+)
+
+// target is a server's address, taken apart.
+type target struct {
+	host string
+	port uint16
+	pins []Pin
+	addr netip.AddrPort
+}
+
+// parseTarget reads host:port or godwit://host:port?pin=…; there may be several pins, the current one and the next.
+func parseTarget(s string) (*target, error) {
+	t := new(target)
+	if strings.Contains(s, "://") {
+		u, err := url.Parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("godwit: address %q: %w", s, err)
+		}
+		if u.Scheme != "godwit" || u.User != nil || u.Path != "" && u.Path != "/" {
+			return nil, fmt.Errorf("godwit: address %q is not of the form godwit://host:port?pin=…", s)
+		}
+		for _, text := range u.Query()["pin"] {
+			pin, err := ParsePin(text)
+			if err != nil {
+				return nil, err
+			}
+			t.pins = append(t.pins, pin)
+		}
+		s = u.Host
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return nil, fmt.Errorf("godwit: address %q: %w", s, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return nil, fmt.Errorf("godwit: address %q: %q is not a port", s, port)
+	}
+	t.host, t.port = host, uint16(n)
+	if host == "" {
+		t.host = "localhost"
+	}
+	return t, nil
+}
+
+// lookup finds the target's IP address. IPv4 comes first on loopback, where most servers listen on 127.0.0.1.
+func (t *target) lookup(ctx context.Context, network string) error {
+	if ip, err := netip.ParseAddr(t.host); err == nil {
+		t.addr = netip.AddrPortFrom(ip.Unmap(), t.port)
+		return nil
+	}
+	family := "ip" + strings.TrimPrefix(network, "udp")
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, family, t.host)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &HandshakeError{Stage: "resolve", Seen: err.Error(), Hint: "check the host name", Err: err}
+	}
+	best := ips[0].Unmap()
+	for _, ip := range ips {
+		if best.IsLoopback() && ip.Unmap().Is4() {
+			best = ip.Unmap()
+			break
+		}
+	}
+	t.addr = netip.AddrPortFrom(best, t.port)
+	return nil
+}
+
+// Dial connects to a server at host:port or godwit://host:port?pin=…. The handshake is bounded by ctx and Config.HandshakeTimeout. Dials
+// with equal configuration share one goroutine and one epoll set; each connection has its own socket. Errors: *HandshakeError,
+// ErrBusy, the context's, and those of the configuration.
+func Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
+	l, err := resolve(cfg)
+	if err != nil {
+		return Conn{}, err
+	}
+	t, err := parseTarget(addr)
+	if err != nil {
+		return Conn{}, err
+	}
+	if err := t.lookup(ctx, l.Network); err != nil {
+		return Conn{}, err
+	}
+	e := newEndpoint(l)
+	e.dialed = true
+	engine, err := clients.join(e)
+	if err != nil {
+		return Conn{}, err
+	}
+	e.engine = engine.engine
+	c, err := e.dial(ctx, engine.engine.shards[0], dialedApp{app{e}, engine}, t)
+	if err != nil {
+		return Conn{}, err
+	}
+	return c, nil
+}
+
+// Dial connects to another server from the endpoint's own sockets: any number of connections share them. cfg says whom to trust (TLS, Pins,
+// Identity); everything else is the endpoint's.
+func (e *Endpoint) Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
+	t, err := parseTarget(addr)
+	if err != nil {
+		return Conn{}, err
+	}
+	if err := t.lookup(ctx, e.limits.Network); err != nil {
+		return Conn{}, err
+	}
+	trust := *e.limits
+	if cfg != nil {
+		c := cfg.clone()
+		trust.TLS, trust.Pins, trust.Identity, trust.KeyLog = c.TLS, c.Pins, c.Identity, c.KeyLog
+	}
+	e.mu.Lock()
+	open := e.state == endpointOpen
+	e.mu.Unlock()
+	if !open {
+		return Conn{}, errEndpointClosed
+	}
+	return e.dialWith(ctx, &trust, e.engine.shards[0], app{e}, t)
+}
+
+func (e *Endpoint) dial(ctx context.Context, s *shard.Shard, a shard.App, t *target) (Conn, error) {
+	return e.dialWith(ctx, e.limits, s, a, t)
+}
+
+// dialWith runs one dial and waits for its result.
+func (e *Endpoint) dialWith(ctx context.Context, trust *limits, s *shard.Shard, a shard.App, t *target) (Conn, error) {
+	cfg, err := clientTLS(trust, t)
+	if err != nil {
+		a.Freed(s, shard.Ref{})
+		return Conn{}, err
+	}
+	type result struct {
+		r   shard.Ref
+		end *shard.Closed
+	}
+	results := make(chan result, 1)
+	d := &shard.Dial{
+		App: a, Remote: wire.Addr(udp.AddrFrom(t.addr)),
+		NewSession: func(params []byte) shard.Session { return handshake.NewClient(cfg, params) },
+		Done:       func(r shard.Ref, end *shard.Closed) { results <- result{r, end} },
+	}
+	if !s.Dial(d) {
+		a.Freed(s, shard.Ref{})
+		return Conn{}, errEndpointClosed
+	}
+	var got result
+	select {
+	case got = <-results:
+	case <-ctx.Done():
+		s.Cancel(d)
+		got = <-results
+	}
+	if got.end == nil {
+		return Conn{e, got.r.Slot, got.r.Gen}, nil
+	}
+	if errors.Is(got.end.Err, shard.ErrCanceled) {
+		return Conn{}, ctx.Err()
+	}
+	return Conn{}, dialError(got.end, t)
+}
+
+// dialError makes the error of a dial from how its connection ended.
+func dialError(end *shard.Closed, t *target) error {
+	h := &HandshakeError{Stage: "first answer", Err: end.Err}
+	code := wire.ErrorCode(end.Code)
+	var failed *handshake.Error
+	switch {
+	case errors.Is(end.Err, shard.ErrFull):
+		return fmt.Errorf("godwit: this end has no room for another connection: %w", ErrBusy)
+	case errors.As(end.Err, &failed):
+		h.Stage, h.Seen, h.Hint = "tls", failed.Err.Error(), failed.Hint()
+	case end.Err != nil:
+		h.Stage, h.Seen = "socket", end.Err.Error()
+	case end.Idle:
+		h.time = true
+		h.Seen = fmt.Sprintf("no answer from %v", t.addr)
+		h.Hint = "is the server running, is UDP allowed to its port, does it use this port?"
+	case end.Remote && end.Code == proto.CodeStatelessReset:
+		h.Seen = "the server does not know this connection"
+	case end.Remote && code == wire.ServerBusy:
+		return ErrBusy
+	case end.Remote:
+		if alert, ok := code.Alert(); ok {
+			e := handshake.PeerAlert(alert, true)
+			h.Stage, h.Seen, h.Hint, h.Err = "tls", e.Err.Error(), e.Hint(), e
+			break
+		}
+		h.Stage = "parameters"
+		h.Seen = fmt.Sprintf("the server closed with %v", code)
+		if end.Reason != "" {
+			h.Seen += ": " + end.Reason
+		}
+		h.Err = endError(end, 0)
+	default:
+		h.Stage, h.Seen = "parameters", fmt.Sprintf("%v: %s", code, end.Reason)
+		h.Err = endError(end, 0)
+	}
+	return h
+}
+
+// clientEngines are the engines below the connections of Dial. One serves all dials of equal configuration, as long as there is any.
+type clientEngines struct {
+	mu   sync.Mutex
+	list []*clientEngine
+}
+
+type clientEngine struct {
+	*engine
+	owner *clientEngines
+	proto proto.Config
+	tune  Tuning
+	users int // dials and connections
+}
+
+var clients clientEngines
+
+// join returns an engine for a dial, which leaves it when its connection is forgotten.
+func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
+	l := ep.limits
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.list {
+		if l.Handler.Tick == nil && e.tune == l.Tuning && reflect.DeepEqual(&e.proto, &l.proto) {
+			e.users++
+			return e, nil
+		}
+	}
+	cfg := socketConfig(l)
+	cfg.Client = true
+	if l.Tuning.SocketBuffer == 0 {
+		cfg.ReceiveBuffer, cfg.SendBuffer = 0, 0
+	}
+	socket, err := udp.Open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("godwit: %w", err)
+	}
+	workers := shard.NewWorkers(l.Tuning.Workers, 0)
+	e := &clientEngine{owner: c, proto: l.proto, tune: l.Tuning, users: 1}
+	e.engine = startEngine(l, []*udp.Engine{socket}, func(c *shard.Config) {
+		c.Workers = workers
+		ep.tick(c)
+	})
+	if l.Handler.Tick == nil {
+		c.list = append(c.list, e)
+	}
+	return e, nil
+}
+
+// leave ends one use of the engine. The last one stops it, on a goroutine of its own: the caller may be the engine's shard.
+func (e *clientEngine) leave() {
+	c := e.owner
+	c.mu.Lock()
+	e.users--
+	last := e.users == 0
+	if last {
+		for i := range c.list {
+			if c.list[i] == e {
+				c.list = append(c.list[:i], c.list[i+1:]...)
+				break
+			}
+		}
+	}
+	c.mu.Unlock()
+	if last {
+		go e.stop() //nolint:errcheck // closing a datagram socket cannot lose anything
+	}
+}
+
+// dialedApp is the app of a connection that Dial made.
+type dialedApp struct {
+	app
+	clients *clientEngine
+}
+
+// Freed gives up the connection's share of the engine.
+func (d dialedApp) Freed(*shard.Shard, shard.Ref) { d.clients.leave() }

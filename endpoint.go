@@ -1,0 +1,300 @@
+package godwit
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"godwit.example/godwit/internal/handshake"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/shard"
+	"godwit.example/godwit/internal/wire"
+)
+
+// Endpoint is a server's end: its sockets and all connections on them. Its methods may be called by any goroutine.
+type Endpoint struct {
+	limits  *limits
+	handler Handler
+	engine  *engine
+	shards  []*Shard // as Handler.Tick sees them
+	pin     Pin
+	addr    netip.AddrPort
+	accepts chan Conn
+	dialed  bool // made by Dial for its one connection
+
+	mu      sync.Mutex
+	state   endpointState
+	ended   chan struct{} // closed when the endpoint is closed
+	started time.Time
+}
+
+type endpointState uint8
+
+const (
+	endpointOpen endpointState = iota
+	endpointDraining
+	endpointClosed
+)
+
+// Shard is what Handler.Tick is called for: one goroutine's share of an endpoint's connections.
+type Shard struct {
+	ep    *Endpoint
+	index int
+}
+
+// Index returns the shard's number, counted from zero.
+func (s *Shard) Index() int { return s.index }
+
+// Endpoint returns the endpoint that the shard is part of.
+func (s *Shard) Endpoint() *Endpoint { return s.ep }
+
+// Listen opens a server at addr, such as ":4242" (every address, both families) or "127.0.0.1:0" (a port of the host's choice).
+// Without certificates in cfg it uses the development identity, see Config.Identity. The caller closes the endpoint.
+func Listen(addr string, cfg *Config) (*Endpoint, error) {
+	l, err := resolve(cfg)
+	if err != nil {
+		return nil, err
+	}
+	at, err := resolveListen(addr, l.Network)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, pin, err := serverTLS(l)
+	if err != nil {
+		return nil, err
+	}
+	sockets, err := listenSockets(at, l)
+	if err != nil {
+		return nil, err
+	}
+	e := newEndpoint(l)
+	e.pin = pin
+	e.addr = sockets[0].LocalAddr().AddrPort()
+	if e.handler.Open == nil {
+		e.accepts = make(chan Conn, l.Tuning.AcceptBacklog)
+	}
+	ids := newIDs(l, len(sockets))
+	workers := shard.NewWorkers(l.Tuning.Workers, l.Tuning.HalfOpen)
+	e.engine = startEngine(l, sockets, func(c *shard.Config) {
+		c.App, c.IDs, c.Workers = app{e}, ids, workers
+		c.HalfOpen, c.AlwaysRetry = l.Tuning.HalfOpen, l.Tuning.AlwaysRetry
+		c.NewSession = func(params []byte) shard.Session { return handshake.NewServer(tlsConfig, params) }
+		e.tick(c)
+	})
+	e.log("listening", "addr", e.addr, "pin", pin, "shards", len(sockets))
+	return e, nil
+}
+
+// newEndpoint returns an endpoint that has no engine yet.
+func newEndpoint(l *limits) *Endpoint {
+	return &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), started: time.Now()}
+}
+
+// tick has Handler.Tick called by a shard.
+func (e *Endpoint) tick(c *shard.Config) {
+	if e.handler.Tick == nil {
+		return
+	}
+	public := &Shard{ep: e, index: c.Index}
+	c.TickEvery = e.limits.TickInterval
+	c.Tick = func(*shard.Shard, mono.Time) { e.handler.Tick(public, time.Now()) }
+}
+
+func (e *Endpoint) log(msg string, args ...any) {
+	if e.limits.Logger != nil {
+		e.limits.Logger.Info("godwit: "+msg, args...)
+	}
+}
+
+// Serve listens at addr and serves h until ctx ends. Then it refuses new connections, delivers what was sent, for at most
+// Config.Linger, closes, and returns nil.
+func Serve(ctx context.Context, addr string, h Handler, cfg *Config) error {
+	c := cfg.clone()
+	c.Handler = h
+	e, err := Listen(addr, c)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.limits.Linger+time.Second)
+	defer cancel()
+	_ = e.Shutdown(drain) // what is not delivered by then is cut off, as documented
+	return nil
+}
+
+// Addr returns the address that the endpoint listens at.
+func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
+
+// Identity returns the pin of the endpoint's own public key: what a client needs to trust it. It is zero if the key is chosen by
+// TLS callbacks.
+func (e *Endpoint) Identity() Pin { return e.pin }
+
+// Accept waits for the next connection. It is for endpoints without Handler.Open. Connections that come faster than they are accepted wait
+// in a queue; beyond its end they are closed with the transport code SERVER_BUSY.
+func (e *Endpoint) Accept(ctx context.Context) (Conn, error) {
+	if e.accepts == nil {
+		return Conn{}, errHandled
+	}
+	select {
+	case c := <-e.accepts:
+		return c, nil
+	default:
+	}
+	select {
+	case c := <-e.accepts:
+		return c, nil
+	case <-e.ended:
+		return Conn{}, errEndpointClosed
+	case <-ctx.Done():
+		return Conn{}, ctx.Err()
+	}
+}
+
+// Shutdown refuses new connections, closes the present ones in good order (Conn.Close), waits for them, and closes the endpoint. If ctx
+// ends first, what is left is cut off and the context's error is returned.
+func (e *Endpoint) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	if e.state == endpointClosed {
+		e.mu.Unlock()
+		return errEndpointClosed
+	}
+	e.state = endpointDraining
+	e.mu.Unlock()
+	empty := make(chan struct{}, len(e.engine.shards))
+	for _, s := range e.engine.shards {
+		s.Drain(uint64(wire.Shutdown), func() { empty <- struct{}{} })
+	}
+	var err error
+wait:
+	for range e.engine.shards {
+		select {
+		case <-empty:
+		case <-ctx.Done():
+			err = ctx.Err()
+			break wait
+		case <-e.ended:
+			return errEndpointClosed
+		}
+	}
+	if closeErr := e.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// Close closes all connections at once, with the transport code SHUTDOWN, and the sockets. It waits until the shards have ended, so it
+// must not be called from a Handler.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	if e.state == endpointClosed {
+		e.mu.Unlock()
+		return errEndpointClosed
+	}
+	e.state = endpointClosed
+	e.mu.Unlock()
+	for _, s := range e.engine.shards {
+		s.CloseAll(uint64(wire.Shutdown), "")
+	}
+	err := e.engine.stop()
+	close(e.ended)
+	e.log("closed", "addr", e.addr)
+	return err
+}
+
+func (e *Endpoint) shardOf(slot uint32) *shard.Shard { return e.engine.shards[slot>>slotBits] }
+
+// side returns what goroutines wait on for a connection, nil if it is forgotten.
+func (e *Endpoint) side(c Conn) *side {
+	slot := e.shardOf(c.slot).Slot(c.ref())
+	table := &e.engine.sides[c.slot>>slotBits]
+	if s := table.get(c.slot, c.gen); s != nil {
+		return s
+	}
+	if slot.State(c.gen) == uint32(StateGone) {
+		return nil
+	}
+	s := table.obtain(c.slot, c.gen)
+	if end, over := slot.End(c.gen); over {
+		s.end(endError(&end, 0))
+	}
+	return s
+}
+
+// The methods below are shard.App: they run on the shards' goroutines.
+
+type app struct{ *Endpoint }
+
+func (e app) conn(r shard.Ref) Conn { return Conn{e.Endpoint, r.Slot, r.Gen} }
+
+// Open hands a connection to the application.
+func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
+	c := e.conn(r)
+	switch {
+	case e.handler.Open != nil:
+		if err := e.handler.Open(c); err != nil {
+			code, reason = refusal(err)
+			return code, reason, false
+		}
+	case e.accepts != nil:
+		select {
+		case e.accepts <- c:
+		default:
+			return uint64(wire.ServerBusy), "", false
+		}
+	}
+	return 0, "", true
+}
+
+// refusal is what the peer sees of an error of Handler.Open.
+func refusal(err error) (code uint64, reason string) {
+	if e, ok := err.(*CloseError); ok { //nolint:errorlint // a wrapped one is not a choice of code
+		return e.Code, e.Reason
+	}
+	return uint64(wire.Policy), err.Error()
+}
+
+// Message delivers a message to the handler, or keeps it for Receive.
+func (e app) Message(_ *shard.Shard, r shard.Ref, ev *proto.Event) bool {
+	if e.handler.Message != nil {
+		e.handler.Message(Conn{e.Endpoint, r.Slot, r.Gen}, Message{Payload: ev.Payload, Channel: Channel(ev.Channel), Key: ev.Key})
+		return true
+	}
+	s := e.engine.sides[r.Slot>>slotBits].obtain(r.Slot, r.Gen)
+	reliable := e.limits.reliable[ev.Channel]
+	return !s.put(ev.Channel, ev.Key, ev.Payload, reliable, e.limits.Tuning.ReceiveBacklog)
+}
+
+func (e app) Gap(_ *shard.Shard, r shard.Ref, channel uint16, n int) {
+	if e.handler.Gap != nil {
+		e.handler.Gap(e.conn(r), Channel(channel), n)
+	}
+}
+
+func (e app) Outcome(_ *shard.Shard, r shard.Ref, tag uint64, o proto.Outcome) {
+	if e.handler.Outcome != nil {
+		e.handler.Outcome(e.conn(r), tag, Outcome(o))
+	}
+}
+
+func (e app) Writable(_ *shard.Shard, r shard.Ref) {
+	if s := e.engine.sides[r.Slot>>slotBits].get(r.Slot, r.Gen); s != nil {
+		s.opened()
+	}
+	if e.handler.Writable != nil {
+		e.handler.Writable(e.conn(r))
+	}
+}
+
+func (e app) Closed(_ *shard.Shard, r shard.Ref, end *shard.Closed) {
+	err := endError(end, e.limits.IdleTimeout)
+	if s := e.engine.sides[r.Slot>>slotBits].get(r.Slot, r.Gen); s != nil {
+		s.end(err)
+	}
+	if end.Open && e.handler.Close != nil {
+		e.handler.Close(e.conn(r), err)
+	}
+}
+
+func (e app) Freed(*shard.Shard, shard.Ref) {}

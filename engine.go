@@ -1,0 +1,138 @@
+package godwit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/shard"
+	"godwit.example/godwit/internal/udp"
+)
+
+// engine is what runs below an Endpoint: sockets, shards, and the goroutine of each shard.
+type engine struct {
+	shards  []*shard.Shard
+	sockets []*udp.Engine
+	sides   []sideTable
+	arenas  []arena
+	running sync.WaitGroup
+}
+
+// random fills b from the system's generator, which cannot fail.
+func random(b []byte) { _, _ = rand.Read(b) }
+
+// newIDs draws the keys of a server's connection IDs.
+func newIDs(l *limits, shards int) shard.IDs {
+	var key [8]byte
+	random(key[:])
+	ids := shard.IDs{Key: binary.NativeEndian.Uint64(key[:]) | 1, Server: uint32(l.Tuning.ServerID), Shards: shards}
+	random(ids.ResetKey[:])
+	random(ids.RetryKey[:])
+	return ids
+}
+
+// startEngine makes shards for the sockets and runs them. complete fills in what differs between servers and clients.
+func startEngine(l *limits, sockets []*udp.Engine, complete func(*shard.Config)) *engine {
+	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
+	now := mono.Now()
+	slots := (l.MaxConnections + len(sockets) - 1) / len(sockets)
+	for i, socket := range sockets {
+		cfg := shard.Config{
+			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, MaxSlots: slots,
+			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages,
+		}
+		random(cfg.Seed[:])
+		complete(&cfg)
+		e.sides[i].size = slots
+		e.shards = append(e.shards, shard.New(now, cfg))
+	}
+	for _, s := range e.shards {
+		s.SetPeers(e.shards)
+		e.running.Go(s.Run)
+	}
+	return e
+}
+
+// stop ends the shards and closes the sockets.
+func (e *engine) stop() error {
+	for _, s := range e.shards {
+		s.Stop()
+	}
+	e.running.Wait()
+	var errs []error
+	for i, s := range e.shards {
+		s.Release()
+		e.arenas[i].free()
+		errs = append(errs, e.sockets[i].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// each runs fn on the goroutine of every shard and waits until all have, or ctx is done.
+func (e *engine) each(ctx context.Context, fn func(s *shard.Shard, now mono.Time)) error {
+	done := make(chan struct{}, len(e.shards))
+	waiting := 0
+	for _, s := range e.shards {
+		if s.Do(func(now mono.Time) { fn(s, now); done <- struct{}{} }) {
+			waiting++
+		}
+	}
+	for range waiting {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// socketConfig is what all sockets of a configuration have in common.
+func socketConfig(l *limits) udp.Config {
+	return udp.Config{
+		ReceiveBuffer: l.Tuning.SocketBuffer, SendBuffer: l.Tuning.SocketBuffer,
+		DisableGSO: l.Tuning.NoGSO, DisableGRO: l.Tuning.NoGRO,
+		MaxDatagram: max(l.Tuning.MaxDatagram+1, 2048),
+	}
+}
+
+// listenSockets opens a server's sockets: one a shard, or one in all where the host cannot steer.
+func listenSockets(addr netip.AddrPort, l *limits) ([]*udp.Engine, error) {
+	cfg := socketConfig(l)
+	cfg.Addr = addr
+	sockets, err := udp.OpenGroup(cfg, l.Shards)
+	if errors.Is(err, udp.ErrSteering) {
+		sockets, err = udp.OpenGroup(cfg, 1)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("godwit: listen on %v: %w", addr, err)
+	}
+	return sockets, nil
+}
+
+// resolveListen turns the address of Listen into an IP address and port. An empty host is every address, of both families
+// unless the network says otherwise.
+func resolveListen(addr, network string) (netip.AddrPort, error) {
+	if ap, err := netip.ParseAddrPort(addr); err == nil && network == "udp" {
+		return ap, nil
+	}
+	a, err := net.ResolveUDPAddr(network, addr)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("godwit: %w", err)
+	}
+	ap := a.AddrPort()
+	ip := ap.Addr().Unmap()
+	switch {
+	case !ip.IsValid() && network == "udp4":
+		ip = netip.IPv4Unspecified()
+	case !ip.IsValid():
+		ip = netip.IPv6Unspecified()
+	}
+	return netip.AddrPortFrom(ip, ap.Port()), nil
+}

@@ -1,0 +1,113 @@
+package godwit
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// ErrWouldBlock is returned by a send that found the connection's send buffer or the shard's mailbox full. The message was not
+// taken. Handler.Writable is called once there is room; Conn.SendWait waits for it.
+var ErrWouldBlock = errors.New("godwit: send would block")
+
+// ErrBusy is returned by Dial when the server has no room for another connection.
+var ErrBusy = errors.New("godwit: the server is busy")
+
+// TooLargeError is returned by a send whose message is larger than the peer accepts.
+type TooLargeError struct {
+	Size int // of the payload
+	Max  int // that the peer accepts
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("godwit: message of %d bytes is larger than the peer's limit of %d", e.Size, e.Max)
+}
+
+// CloseError is the error of a connection that one side closed. It is net.ErrClosed by errors.Is.
+type CloseError struct {
+	Code   uint64 // the application's code, or the transport's if Transport is set
+	Reason string
+	Remote bool // the peer closed it
+	// Transport says that the protocol, not the application, closed the connection: Code is then an error code of the
+	// protocol's specification.
+	Transport bool
+}
+
+func (e *CloseError) Error() string {
+	who := "closed"
+	if e.Remote {
+		who = "closed by the peer"
+	}
+	kind := "code"
+	if e.Transport {
+		kind = "transport code"
+	}
+	if e.Reason == "" {
+		return fmt.Sprintf("godwit: connection %s, %s %#x", who, kind, e.Code)
+	}
+	return fmt.Sprintf("godwit: connection %s, %s %#x: %s", who, kind, e.Code, e.Reason)
+}
+
+// Unwrap returns net.ErrClosed.
+func (e *CloseError) Unwrap() error { return net.ErrClosed }
+
+// IdleTimeoutError is the error of a connection whose peer was silent for the idle timeout. It is a net.Error with Timeout() true,
+// and net.ErrClosed by errors.Is.
+type IdleTimeoutError struct {
+	After time.Duration // the idle timeout in force; zero if it is not known any more
+}
+
+func (e *IdleTimeoutError) Error() string {
+	if e.After == 0 {
+		return "godwit: connection timed out"
+	}
+	return fmt.Sprintf("godwit: connection timed out after %v of silence", e.After)
+}
+
+// Timeout reports true.
+func (e *IdleTimeoutError) Timeout() bool { return true }
+
+// Temporary reports false: the connection is gone.
+func (e *IdleTimeoutError) Temporary() bool { return false }
+
+// Unwrap returns net.ErrClosed.
+func (e *IdleTimeoutError) Unwrap() error { return net.ErrClosed }
+
+// HandshakeError is returned by Dial when no connection came about.
+type HandshakeError struct {
+	Stage string // what was being done: "resolve", "first answer", "tls", "parameters", "confirm"
+	Seen  string // what came instead
+	Hint  string // what to look at, may be empty
+	Err   error  // the cause, may be nil
+	time  bool
+}
+
+func (e *HandshakeError) Error() string {
+	s := "godwit: handshake failed at " + e.Stage + ": " + e.Seen
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// Timeout reports whether the handshake ran out of time.
+func (e *HandshakeError) Timeout() bool { return e.time }
+
+// Temporary reports whether trying again may help.
+func (e *HandshakeError) Temporary() bool { return e.time }
+
+// Unwrap returns the cause.
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// errStale is returned by methods of a Conn whose connection is gone and whose place has been given to another one.
+var errStale = fmt.Errorf("godwit: connection is gone: %w", net.ErrClosed)
+
+// errClosing is returned by sends on a connection that this side has closed.
+var errClosing = fmt.Errorf("godwit: connection is closing: %w", net.ErrClosed)
+
+// errEndpointClosed is returned by methods of a closed Endpoint.
+var errEndpointClosed = fmt.Errorf("godwit: endpoint is closed: %w", net.ErrClosed)
+
+// errHandled is returned by Receive and Accept of an endpoint whose Handler takes the messages or the connections.
+var errHandled = errors.New("godwit: the endpoint's Handler takes them: leave Handler.Message and Handler.Open nil to use Receive and Accept")

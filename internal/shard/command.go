@@ -1,0 +1,288 @@
+package shard
+
+import (
+	"unsafe"
+
+	"godwit.example/godwit/internal/mailbox"
+	"godwit.example/godwit/internal/mem"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/wire"
+)
+
+// item is the mailbox's header as shard and senders see it. It holds no pointers.
+type item struct {
+	kind    itemKind
+	channel uint16
+	slot    uint32
+	gen     uint32
+	count   uint32 // itemConsumed: messages
+	key     uint64
+	tag     uint64
+	ttl     mono.Duration
+	code    uint64 // itemClose; itemConsumed: bytes
+	_       [16]byte
+}
+
+type itemKind uint8
+
+const (
+	itemSend itemKind = iota
+	itemClose
+	itemShutdown
+	itemConsumed
+	itemPing
+)
+
+// the header must fill the mailbox's exactly
+var _ = [1]struct{}{}[unsafe.Sizeof(item{})-mailbox.HeaderLen]
+
+func (i *item) header() *mailbox.Header { return (*mailbox.Header)(unsafe.Pointer(i)) }
+
+func itemOf(h *mailbox.Header) *item { return (*item)(unsafe.Pointer(h)) }
+
+// Status is what became of a send.
+type Status uint8
+
+// The statuses of a send.
+const (
+	Sent       Status = iota
+	WouldBlock        // no credit, or the mailbox is full; App.Writable follows
+	TooLarge          // for the peer: see MaxMessage
+	Gone              // the connection is closed, or never was
+	NotYet            // the handshake is not complete
+)
+
+// Outbound is a message on its way to the shard.
+type Outbound struct {
+	Payload  []byte
+	Key      uint64
+	Tag      uint64
+	TTL      mono.Duration
+	Channel  uint16
+	Reliable bool // it is refused when the connection's buffer is full; others push out older ones
+}
+
+// Send queues a message of any goroutine. The payload is copied.
+func (s *Shard) Send(r Ref, m *Outbound) Status {
+	slot := s.slots.at(r.Slot)
+	if w := slot.word.Load(); w != uint64(r.Gen)<<32|uint64(slotOpen) {
+		if w == uint64(r.Gen)<<32|uint64(slotHandshake) {
+			return NotYet
+		}
+		return Gone
+	}
+	size := len(m.Payload)
+	if size > int(slot.maxSend.Load()) {
+		return TooLarge
+	}
+	n := int64(size + wire.CreditOverhead)
+	if !slot.reserve(n, m.Reliable, s.sendBuffer, s.mailShare) {
+		return s.refuse(slot, r, m, false)
+	}
+	i := item{kind: itemSend, channel: m.Channel, slot: r.Slot, gen: r.Gen, key: m.Key, tag: m.Tag, ttl: m.TTL}
+	if s.mailbox.Put(i.header(), m.Payload) {
+		return Sent
+	}
+	slot.account.Add(-(n<<accountBits | n))
+	return s.refuse(slot, r, m, true)
+}
+
+// reserve takes room for a message in the connection's send buffer and in its share of the mailbox. A message that is larger than either
+// may pass alone, and an unreliable one always enters the buffer: the connection then drops its oldest.
+func (s *Slot) reserve(n int64, reliable bool, buffer, share int64) bool {
+	a := s.account.Add(n<<accountBits | n)
+	used, mail := a&accountMask, a>>accountBits
+	if reliable && used > buffer && used != n || mail > share && mail != n {
+		s.account.Add(-(n<<accountBits | n))
+		return false
+	}
+	return true
+}
+
+// refuse notes that the sender waits for room. If the connection holds nothing that will be given back, or it came back between the
+// refusal and the note, the shard is asked to look. An unreliable message that finds no room is lost on its way, and counted.
+func (s *Shard) refuse(slot *Slot, r Ref, m *Outbound, mailboxFull bool) Status {
+	if !m.Reliable {
+		s.dropped.Add(1)
+		return Sent
+	}
+	slot.want.Store(1)
+	if a := slot.account.Load(); mailboxFull || a&accountMask <= s.sendBuffer/2 {
+		s.mu.Lock()
+		s.refused = append(s.refused, r)
+		s.posted.Store(true)
+		s.mu.Unlock()
+		s.socket.Wake()
+	}
+	return WouldBlock
+}
+
+// Slot returns what other goroutines may see of a connection.
+func (s *Shard) Slot(r Ref) *Slot { return s.slots.at(r.Slot) }
+
+// Close ends a connection at once; Shutdown first waits for acknowledgments. Both come after everything sent before.
+func (s *Shard) Close(r Ref, graceful bool, code uint64, reason string) {
+	s.slots.at(r.Slot).shut(r.Gen)
+	i := item{kind: itemClose, slot: r.Slot, gen: r.Gen, code: code}
+	if graceful {
+		i.kind = itemShutdown
+	}
+	if s.mailbox.Put(i.header(), []byte(reason)) {
+		return
+	}
+	s.Do(func(now mono.Time) { s.closeItem(now, i, reason) })
+}
+
+func (s *Shard) closeItem(now mono.Time, i item, reason string) {
+	p := s.find(i.slot, i.gen)
+	if p == nil {
+		return
+	}
+	if i.kind == itemShutdown {
+		p.conn.Shutdown(now, i.code, reason)
+	} else {
+		p.conn.Close(now, true, i.code, reason)
+	}
+	s.drain(now, i.slot&slotMask, p)
+	s.touch(i.slot&slotMask, p)
+}
+
+// Consumed says that the application is done with messages for which App.Message returned false.
+func (s *Shard) Consumed(r Ref, channel uint16, payload, count int) {
+	i := item{kind: itemConsumed, channel: channel, slot: r.Slot, gen: r.Gen, count: uint32(count), code: uint64(payload)}
+	if !s.mailbox.Put(i.header(), nil) {
+		s.Do(func(now mono.Time) { s.consumed(now, &i) })
+	}
+}
+
+func (s *Shard) consumed(now mono.Time, i *item) {
+	if p := s.find(i.slot, i.gen); p != nil {
+		p.conn.Consumed(now, i.channel, int(i.code)+int(i.count-1)*wire.CreditOverhead)
+		s.touch(i.slot&slotMask, p)
+	}
+}
+
+// Ping asks the peer for a sign of life.
+func (s *Shard) Ping(r Ref) {
+	i := item{kind: itemPing, slot: r.Slot, gen: r.Gen}
+	s.mailbox.Put(i.header(), nil)
+}
+
+// commands takes everything out of the mailbox.
+func (s *Shard) commands(now mono.Time) {
+	s.spares = s.chunks.TakeSpare(s.spares[:0])
+	s.bufs = s.mailbox.Swap(s.bufs[:0], s.spares)
+	for _, buf := range s.bufs {
+		id := s.chunks.Add(buf)
+		s.items(now, id, buf)
+		s.chunks.Release(id)
+	}
+}
+
+// items executes the items of one chunk. What they take off a connection's mailbox share is summed up while they are for the
+// same one.
+func (s *Shard) items(now mono.Time, id mem.ChunkID, buf []byte) {
+	last := noSlot
+	mail, at := int64(0), 0
+	for rest := buf; len(rest) > 0; {
+		h, payload, off, next := mailbox.Next(rest)
+		i := itemOf(h)
+		if i.kind == itemSend {
+			if i.slot != last {
+				s.unmail(last, mail)
+				last, mail = i.slot, 0
+			}
+			mail += int64(len(payload) + wire.CreditOverhead)
+			s.send(now, i, id, payload, uint32(at+off))
+		} else {
+			s.command(now, i, payload)
+		}
+		at += len(rest) - len(next)
+		rest = next
+	}
+	s.unmail(last, mail)
+}
+
+// unmail gives back a connection's share of the mailbox.
+func (s *Shard) unmail(slot uint32, n int64) {
+	if slot == noSlot {
+		return
+	}
+	slot &= slotMask
+	shared := s.slots.at(slot)
+	a := shared.account.Add(-n << accountBits)
+	if shared.want.Load() != 0 && a&accountMask <= s.sendBuffer/2 {
+		s.writable(slot, s.at(slot), shared)
+	}
+}
+
+// send gives a message to its connection. Every credit that a sender reserved is given back once: here, by the connection, or
+// when the connection is freed.
+func (s *Shard) send(now mono.Time, i *item, id mem.ChunkID, payload []byte, off uint32) {
+	slot := i.slot & slotMask
+	cost := int64(len(payload) + wire.CreditOverhead)
+	p := s.find(i.slot, i.gen)
+	if p == nil {
+		s.slots.at(slot).account.Add(-cost)
+		return
+	}
+	m := &s.message
+	m.Channel, m.Key, m.Tag, m.TTL = i.channel, i.key, i.tag, i.ttl
+	m.Chunk, m.Offset, m.Payload = id, off, payload
+	p.held += cost
+	if r := p.conn.Send(now, m); r != proto.SendOK {
+		s.counters.SendsFailed++
+		s.credit(slot, p, cost)
+		if i.tag != 0 && !p.ended {
+			p.app.Outcome(s, Ref{slot | s.index, p.gen}, i.tag, proto.Unknown)
+		}
+	}
+	s.touch(slot, p)
+}
+
+// command executes the rarer items.
+func (s *Shard) command(now mono.Time, i *item, payload []byte) {
+	switch i.kind {
+	case itemClose, itemShutdown:
+		s.closeItem(now, *i, string(payload))
+	case itemConsumed:
+		s.consumed(now, i)
+	case itemPing:
+		if p := s.find(i.slot, i.gen); p != nil {
+			p.conn.Ping(now)
+			s.touch(i.slot&slotMask, p)
+		}
+	}
+}
+
+// credit returns what a connection no longer holds to its senders.
+func (s *Shard) credit(slot uint32, p *peer, n int64) {
+	shared := s.slots.at(slot)
+	p.held -= n
+	a := shared.account.Add(-n)
+	if shared.want.Load() != 0 && a&accountMask <= s.sendBuffer/2 {
+		s.writable(slot, p, shared)
+	}
+}
+
+// writable tells a refused sender that there is room again, once.
+func (s *Shard) writable(slot uint32, p *peer, shared *Slot) {
+	if p.open && !p.ended && shared.want.Swap(0) != 0 {
+		p.app.Writable(s, Ref{slot | s.index, p.gen})
+	}
+}
+
+// answerRefused serves senders that were refused for another reason than their connection's buffer.
+func (s *Shard) answerRefused(refs []Ref) {
+	for _, r := range refs {
+		p := s.find(r.Slot, r.Gen)
+		if p == nil {
+			continue
+		}
+		slot := r.Slot & slotMask
+		if shared := s.slots.at(slot); shared.account.Load()&accountMask <= s.sendBuffer/2 {
+			s.writable(slot, p, shared)
+		}
+	}
+}

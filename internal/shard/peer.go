@@ -1,0 +1,211 @@
+package shard
+
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/protect"
+	"godwit.example/godwit/internal/proto"
+)
+
+// peer is one connection and what the shard needs around it. Peers live in chunks and never move.
+type peer struct {
+	conn     proto.Conn
+	keys     protect.Keys
+	app      App
+	hs       *handshake // while there is a session
+	dial     *Dial      // until it was answered
+	held     int64      // credit of messages that the connection has
+	deadline mono.Time  // as the wheel has it
+	keysDrop mono.Time  // when the keys of the last phase go; mono.Never
+	next     uint32     // slot+1 of the next peer in the dirty queue or the free list
+	gen      uint32
+	socket   uint32
+	half     int32 // half-open entry, or -1
+	dirty    bool
+	open     bool // App.Open was called
+	ended    bool // EventClosed was seen
+	proven   bool // the peer's address is proven: packets may be held back for it
+	ownSock  bool // the socket is the connection's own
+}
+
+const peerChunk = 32
+
+// at returns a peer whose slot exists.
+func (s *Shard) at(slot uint32) *peer { return &s.peers[slot/peerChunk][slot%peerChunk] }
+
+// find returns the peer that r names, if it is still that connection.
+func (s *Shard) find(slot, gen uint32) *peer {
+	slot &= slotMask
+	if int(slot/peerChunk) >= len(s.peers) {
+		return nil
+	}
+	if p := s.at(slot); p.gen == gen && p.conn.State() != proto.StateFree {
+		return p
+	}
+	return nil
+}
+
+// alloc takes a slot: the one that has been free for longest, so that stale handles and late packets find it
+// empty as long as possible. It returns nil when the shard is full.
+func (s *Shard) alloc() (slot uint32, p *peer) {
+	if s.freeHead == 0 {
+		first := uint32(len(s.peers)) * peerChunk
+		if int(first) >= s.cfg.MaxSlots {
+			return 0, nil
+		}
+		s.peers = append(s.peers, make([]peer, peerChunk))
+		for slot := first; slot < min(first+peerChunk, uint32(s.cfg.MaxSlots)); slot++ {
+			s.slots.add(slot)
+			s.release(slot, s.at(slot))
+		}
+	}
+	slot = s.freeHead - 1
+	p = s.at(slot)
+	s.freeHead = p.next
+	if s.freeHead == 0 {
+		s.freeTail = 0
+	}
+	s.live++
+	gen := p.gen + 1
+	*p = peer{gen: gen, deadline: mono.Never, keysDrop: mono.Never, half: -1}
+	shared := s.slots.at(slot)
+	shared.want.Store(0)
+	shared.tag.Store(0)
+	shared.setState(gen, slotHandshake)
+	return slot, p
+}
+
+// release puts an empty slot at the end of the free list.
+func (s *Shard) release(slot uint32, p *peer) {
+	p.next = 0
+	if s.freeTail != 0 {
+		s.at(s.freeTail - 1).next = slot + 1
+	} else {
+		s.freeHead = slot + 1
+	}
+	s.freeTail = slot + 1
+}
+
+// free forgets a connection whose life is over.
+func (s *Shard) free(slot uint32, p *peer) {
+	if !p.ended {
+		s.ended(slot, p, &Closed{})
+	}
+	if p.dirty { // the queue may still hold it; an entry of a free slot is skipped there
+		s.undirty(slot, p)
+	}
+	s.dropSession(p)
+	s.freeHalfOpen(p)
+	if s.router != nil {
+		s.router.Clear(slot)
+	}
+	p.conn.Release()
+	p.keys.Erase()
+	s.wheel.Remove(slot)
+	if p.ownSock {
+		s.bySocket[p.socket] = 0
+		s.socket.CloseSocket(p.socket)
+	}
+	shared := s.slots.at(slot)
+	shared.setState(p.gen, slotFree)
+	shared.account.Add(-p.held)
+	app := p.app
+	*p = peer{gen: p.gen, half: -1}
+	s.release(slot, p)
+	s.live--
+	if app != nil {
+		app.Freed(s, Ref{slot | s.index, p.gen})
+	}
+	s.checkDrained()
+}
+
+// touch puts a connection into the queue of those that may have something to send.
+func (s *Shard) touch(slot uint32, p *peer) {
+	if p.dirty {
+		return
+	}
+	p.dirty = true
+	p.next = 0
+	if s.dirtyTail != 0 {
+		s.at(s.dirtyTail - 1).next = slot + 1
+	} else {
+		s.dirtyHead = slot + 1
+	}
+	s.dirtyTail = slot + 1
+}
+
+// undirty takes a connection out of the queue; rare.
+func (s *Shard) undirty(slot uint32, p *peer) {
+	p.dirty = false
+	last := uint32(0)
+	for at := s.dirtyHead; at != 0; at = s.at(at - 1).next {
+		if at != slot+1 {
+			last = at
+			continue
+		}
+		if last == 0 {
+			s.dirtyHead = p.next
+		} else {
+			s.at(last - 1).next = p.next
+		}
+		if s.dirtyTail == at {
+			s.dirtyTail = last
+		}
+		return
+	}
+}
+
+// opened tells the application about a connection whose handshake is complete.
+func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
+	shared := s.slots.at(slot)
+	shared.maxSend.Store(uint32(min(p.conn.PeerMaxMessage(), 1<<31)))
+	shared.setRemote(p.conn.Path().Remote)
+	shared.setState(p.gen, slotOpen)
+	p.open = true
+	s.counters.Opened++
+	r := Ref{slot | s.index, p.gen}
+	s.serving = r
+	if code, reason, ok := p.app.Open(s, r); !ok {
+		p.conn.Close(now, true, code, reason)
+		s.drain(now, slot, p)
+		return
+	}
+	if d := p.dial; d != nil {
+		p.dial = nil
+		d.done(r, nil)
+	}
+}
+
+// ended tells the application that a connection is over: no message will come any more.
+func (s *Shard) ended(slot uint32, p *peer, c *Closed) {
+	p.ended = true
+	c.Open = p.open
+	shared := s.slots.at(slot)
+	shared.setEnd(p.gen, c)
+	shared.setState(p.gen, slotEnding)
+	if c.Err == nil && p.hs != nil {
+		c.Err = p.hs.err
+	}
+	s.counters.Closed++
+	r := Ref{slot | s.index, p.gen}
+	s.serving = r
+	if p.app != nil && (p.open || p.dial != nil) {
+		p.app.Closed(s, r, c)
+	}
+	if d := p.dial; d != nil {
+		p.dial = nil
+		d.done(r, c)
+	}
+}
+
+// freeHalfOpen gives back the connection's entry of the half-open table.
+func (s *Shard) freeHalfOpen(p *peer) {
+	if p.half >= 0 {
+		s.halfOpen.remove(int(p.half))
+		p.half = -1
+	}
+}
+
+// pathChanged publishes where the connection now sends to.
+func (s *Shard) pathChanged(slot uint32, p *peer) {
+	s.slots.at(slot).setRemote(p.conn.Path().Remote)
+}

@@ -1,0 +1,199 @@
+package shard
+
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/protect"
+	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/token"
+	"godwit.example/godwit/internal/udp"
+	"godwit.example/godwit/internal/wire"
+)
+
+// receive takes batches from the socket until it is empty or the cycle's share of messages is reached. It reports whether
+// more may be waiting.
+func (s *Shard) receive(now mono.Time) (more bool) {
+	until := s.shared.Stats.MessagesReceived + uint64(s.cfg.CycleMessages)
+	for batches := 0; batches < maxBatches; batches++ {
+		n := s.socket.Read(&s.in)
+		for i := range n {
+			s.datagram(now, &s.in.Datagrams[i])
+		}
+		if !s.in.More || n == 0 {
+			return false
+		}
+		if s.shared.Stats.MessagesReceived >= until {
+			return true
+		}
+	}
+	return true
+}
+
+// maxBatches bounds a cycle whose datagrams hold no messages.
+const maxBatches = 16
+
+// datagram takes one entry of a batch: segments of equal size from one sender, which belong to one connection as a rule.
+func (s *Shard) datagram(now mono.Time, d *udp.Datagram) {
+	s.path.Remote, s.path.Local = wire.Addr(d.Remote), wire.Addr(d.Local)
+	s.packet.Path, s.packet.ECN = &s.path, d.ECN
+	data := d.Data
+	size := d.Segment
+	if size <= 0 {
+		size = len(data)
+	}
+	for len(data) > 0 {
+		segment := data[:min(size, len(data))]
+		data = data[len(segment):]
+		s.counters.Datagrams++
+		s.counters.BytesIn += uint64(len(segment))
+		s.segment(now, d.Socket, segment)
+	}
+}
+
+// segment takes one datagram of the network.
+func (s *Shard) segment(now mono.Time, socket uint32, b []byte) {
+	if wire.IsLong(b[0]) {
+		s.long(now, socket, b)
+		return
+	}
+	slot, pnOff, ok := s.routeShort(socket, b)
+	if !ok {
+		s.strayShort(now, socket, b)
+		return
+	}
+	p := s.at(slot)
+	p.conn.HandleDatagram(now, &s.path, len(b))
+	s.packet.Size = len(b)
+	s.open(now, slot, p, b, pnOff, wire.LevelOneRTT)
+	s.drain(now, slot, p)
+	s.touch(slot, p)
+}
+
+// routeShort finds the connection of a short-header packet: by its connection ID, or by its socket where connections have
+// sockets of their own and no IDs.
+func (s *Shard) routeShort(socket uint32, b []byte) (slot uint32, pnOff int, ok bool) {
+	if b[0]&wire.FixedBit == 0 {
+		return 0, 0, false
+	}
+	if s.router == nil {
+		slot, ok = s.socketSlot(socket)
+		return slot, 1, ok
+	}
+	slot, _, ok = s.router.Slot(b[1:])
+	return slot, 1 + token.IDLen, ok
+}
+
+// socketSlot returns the slot of the connection that owns a socket.
+func (s *Shard) socketSlot(socket uint32) (slot uint32, ok bool) {
+	if int(socket) < len(s.bySocket) && s.bySocket[socket] != 0 {
+		return s.bySocket[socket] - 1, true
+	}
+	return 0, false
+}
+
+// open opens one packet and gives it to its connection.
+func (s *Shard) open(now mono.Time, slot uint32, p *peer, b []byte, pnOff int, level wire.Level) (opened bool) {
+	switch s.scratch.Open(&p.keys, b, pnOff, level, &s.packet) {
+	case protect.OpenOK:
+		p.conn.HandlePacket(now, &s.packet)
+		return true
+	case protect.OpenReserved:
+		s.packet.Reserved = true
+		p.conn.HandlePacket(now, &s.packet)
+		s.packet.Reserved = false
+	case protect.OpenNoKeys:
+		s.holdBack(p, b, pnOff, level)
+	case protect.OpenDuplicate:
+		s.counters.DuplicatePackets++
+	case protect.OpenFailed:
+		s.counters.FailedPackets++
+		if level == wire.LevelOneRTT {
+			s.failedShort(now, p, b)
+		}
+	}
+	return false
+}
+
+// failedShort looks at a 1-RTT packet that could not be opened: it may be a stateless reset, or one forgery too many.
+func (s *Shard) failedShort(now mono.Time, p *peer, b []byte) {
+	if n := len(b) - wire.ResetTokenLen; n >= 5 && p.conn.IsStatelessReset(b[n:]) {
+		p.conn.HandleStatelessReset(now)
+		return
+	}
+	if p.keys.Exhausted() {
+		p.conn.Close(now, false, uint64(wire.AEADLimitReached), "too many packets failed authentication")
+	}
+}
+
+// drain takes what the connection has to say. Handlers run inline; what they send goes to the mailbox, so no
+// connection is entered twice.
+func (s *Shard) drain(now mono.Time, slot uint32, p *peer) {
+	if len(s.shared.Events) == 0 {
+		return
+	}
+	var (
+		channel uint16
+		credit  int
+		count   int
+	)
+	for i := 0; i < len(s.shared.Events); i++ {
+		ev := &s.shared.Events[i]
+		if ev.Kind == proto.EventMessage {
+			if ev.Channel != channel && count > 0 {
+				p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
+				credit, count = 0, 0
+			}
+			s.serving = Ref{slot | s.index, p.gen}
+			if p.app.Message(s, s.serving, ev) {
+				channel = ev.Channel
+				credit += len(ev.Payload)
+				count++
+			}
+			s.shared.Pool.Put(ev.Ref)
+			continue
+		}
+		s.event(now, slot, p, ev)
+	}
+	if count > 0 {
+		p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
+	}
+	s.shared.Events = s.shared.Events[:0]
+}
+
+// event takes everything but messages.
+func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
+	r := Ref{slot | s.index, p.gen}
+	switch ev.Kind {
+	case proto.EventWritable:
+		s.credit(slot, p, int64(ev.N))
+	case proto.EventOutcome:
+		s.serving = r
+		p.app.Outcome(s, r, ev.Tag, ev.Outcome)
+	case proto.EventGap:
+		s.serving = r
+		p.app.Gap(s, r, ev.Channel, int(ev.N))
+	case proto.EventCrypto:
+		s.crypto(slot, p, ev.Level, ev.Payload)
+	case proto.EventConfirmed:
+		s.counters.Confirmed++
+	case proto.EventDropKeys:
+		p.keys.Drop(ev.Level)
+	case proto.EventPath:
+		s.pathChanged(slot, p)
+	case proto.EventNewID:
+		s.router.Bind(ev.ConnID)
+	case proto.EventRetireID:
+		s.router.Unbind(ev.ConnID)
+	case proto.EventClosed:
+		c := Closed{Code: ev.Code, Reason: string(ev.Payload), App: ev.App, Remote: ev.Remote}
+		switch ev.Code {
+		case proto.CodeIdleTimeout, proto.CodeHandshake:
+			c.Idle = true
+		}
+		s.ended(slot, p, &c)
+	case proto.EventTicket:
+		// NEW_TOKEN is not sent by this version's servers, and a client has nowhere to keep one.
+	}
+	if ev.Ref != 0 {
+		s.shared.Pool.Put(ev.Ref)
+	}
+}

@@ -1,0 +1,295 @@
+package shard
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"godwit.example/godwit/internal/mailbox"
+	"godwit.example/godwit/internal/mem"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mono/entropy"
+	"godwit.example/godwit/internal/protect"
+	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/token"
+	"godwit.example/godwit/internal/udp"
+	"godwit.example/godwit/internal/wheel"
+	"godwit.example/godwit/internal/wire"
+)
+
+// Limits of one duty cycle. A train is at most maxTrainBytes, so the output slab has room for one after flushBytes.
+const (
+	flushTrains   = 16
+	flushBytes    = 256 << 10
+	maxTrainBytes = 64 << 10
+	slabBytes     = flushBytes + maxTrainBytes
+	trainsPerTurn = 4 // trains a connection may build before the others have their turn
+	publishEvery  = 100 * mono.Millisecond
+	noSlot        = ^uint32(0)
+	levelApp      = wire.LevelOneRTT
+	blockedRetry  = 250 * mono.Microsecond // a full socket is tried again after this
+)
+
+// Config is what a shard is made of. The root resolves it; nothing here has a default.
+type Config struct {
+	Index  int // of the shard within its endpoint
+	Socket Socket
+	Proto  *proto.Config
+	Seed   [32]byte
+	Pages  func(n int) []byte // memory of the pool
+
+	MaxSlots      int
+	MailboxBytes  int
+	PoolBytes     int64
+	CycleMessages int
+
+	// Server side. NewSession is nil for a shard that only dials.
+	App         App
+	NewSession  func(params []byte) Session
+	HalfOpen    int
+	AlwaysRetry bool
+	IDs         IDs // how connection IDs are made; the zero value on shards whose sockets are connected
+	Workers     *Workers
+
+	// Tick is called every TickEvery, if that is positive.
+	TickEvery mono.Duration
+	Tick      func(s *Shard, now mono.Time)
+
+	// Recover, if it is set, gets the value of a panic in a method of App; the connection is closed.
+	Recover func(s *Shard, r Ref, value any)
+}
+
+// IDs is what makes and reads the connection IDs of a server.
+type IDs struct {
+	Key      uint64 // hides slots
+	Server   uint32
+	ResetKey [32]byte // of stateless reset tokens
+	RetryKey [32]byte
+	Shards   int // real shards; virtual shard v belongs to shard v % Shards
+}
+
+// Shard drives the connections of one set of sockets. Step, Run and everything that App is called from belong to one goroutine.
+// Send, the other commands, Slot, Do, Dial and Stats may be called by any.
+type Shard struct {
+	cfg    Config
+	index  uint32 // cfg.Index << slotBits
+	socket Socket
+	shared proto.Shared
+	chunks mem.Chunks
+	peers  [][]peer // chunks of peerChunk
+	slots  slots
+	router *proto.Router // nil where every connection has its own socket
+
+	// One cycle's scratch. It lives here so that nothing escapes.
+	scratch  protect.Scratch
+	packet   wire.Packet
+	path     wire.Path
+	header   wire.LongHeader
+	train    wire.Train
+	outgoing wire.Outgoing
+	stranger protect.Keys // of peers that get one answer
+	cookie   [token.MaxRetryLen]byte
+	serving  Ref // whose App method runs
+	message  proto.Message
+	in       udp.ReadBatch
+	out      udp.WriteBatch
+	slab     []byte // sealed packets of out
+	used     int    // bytes of slab
+	blocked  bool   // the socket is full
+	bufs     [][]byte
+	spares   [][]byte
+	expired  []uint32
+	now      mono.Time
+
+	dirtyHead, dirtyTail uint32 // slots+1 with something to build, linked by peer.next
+	freeHead, freeTail   uint32 // slots+1 to be used again, oldest first
+	live                 int    // connections, the closing ones too
+	bySocket             []uint32
+	wheel                *wheel.Wheel
+	mailbox              *mailbox.Mailbox
+	rng                  entropy.Source
+	tickAt               mono.Time
+
+	halfOpen halfOpen
+	retry    *token.Retry
+	hashSeed maphash.Seed
+	limits   rates
+
+	counters    Counters
+	published   publisher
+	heldPackets int  // packets held back until their keys are there
+	refusing    bool // no new connections
+	drained     func()
+	inForeign   bool // the current datagram came from another shard
+	sendBuffer  int64
+	mailShare   int64 // bytes of the mailbox that one connection may fill
+
+	// Reached by other goroutines.
+	posted  atomic.Bool // something lies under mu
+	stopped atomic.Bool
+	mu      sync.Mutex
+	closed  bool // Stop was called: nothing is taken any more
+	control []func(now mono.Time)
+	results []*handshake
+	refused []Ref     // senders that are owed App.Writable
+	foreign []foreign // datagrams that another shard received for this one
+	dropped atomic.Uint64
+	running []func(now mono.Time)
+	done    []*handshake
+	peerSet []*Shard // the endpoint's shards, by index
+}
+
+// New returns a shard. It holds no goroutine until Run.
+func New(now mono.Time, cfg Config) *Shard {
+	s := &Shard{
+		cfg: cfg, index: uint32(cfg.Index) << slotBits, socket: cfg.Socket,
+		slots: newSlots(cfg.MaxSlots),
+		wheel: wheel.New(now), rng: entropy.New(cfg.Seed), hashSeed: maphash.MakeSeed(),
+		now: now, tickAt: mono.Never,
+	}
+	s.sendBuffer, s.mailShare = int64(cfg.Proto.SendBuffer), int64(cfg.MailboxBytes/8)
+	s.slab = make([]byte, slabBytes)
+	s.mailbox = mailbox.New(cfg.MailboxBytes, cfg.Socket.Wake)
+	s.shared = proto.Shared{Config: cfg.Proto, Pool: mem.NewPool(cfg.Pages, cfg.PoolBytes), Chunks: &s.chunks}
+	if cfg.IDs.Key != 0 {
+		s.router = proto.NewRouter(cfg.IDs.Key)
+		s.shared.NewID, s.shared.ResetToken = s.newID, s.resetToken
+	}
+	s.published.due = mono.Never
+	if cfg.NewSession != nil {
+		s.halfOpen.init(cfg.HalfOpen)
+		s.retry = token.NewRetry(cfg.IDs.RetryKey)
+	}
+	if cfg.TickEvery > 0 && cfg.Tick != nil {
+		s.tickAt = now.Add(cfg.TickEvery)
+	}
+	s.limits.init(now)
+	return s
+}
+
+// SetPeers tells the shard about the other shards of its endpoint, by index. It is called before Run.
+func (s *Shard) SetPeers(all []*Shard) { s.peerSet = all }
+
+// Index returns the shard's number within its endpoint.
+func (s *Shard) Index() int { return s.cfg.Index }
+
+// Run drives the shard until Stop.
+func (s *Shard) Run() {
+	for {
+		now := mono.Now()
+		next := s.Step(now)
+		if s.stopped.Load() {
+			return
+		}
+		if next <= now || !s.mailbox.Sleep() {
+			continue
+		}
+		d := mono.Duration(-1)
+		if next != mono.Never {
+			d = max(next.Sub(mono.Now()), 0)
+		}
+		s.socket.Wait(d)
+		s.mailbox.Awake()
+	}
+}
+
+// Step runs one duty cycle and returns when the next one is due: now if there is more to do at once, mono.Never if nothing is
+// until a datagram or a wake-up comes.
+func (s *Shard) Step(now mono.Time) (next mono.Time) {
+	s.now = now
+	if s.blocked {
+		s.flush()
+	}
+	more := s.receive(now)
+	s.commands(now)
+	s.outside(now)
+	s.timers(now)
+	s.transmit(now)
+	if s.dirtyHead != 0 && !s.blocked {
+		more = true
+	}
+	s.publish(now)
+	if more || s.posted.Load() {
+		return now
+	}
+	return s.nextDeadline()
+}
+
+// nextDeadline is when the shard has to run again if nothing comes from outside.
+func (s *Shard) nextDeadline() mono.Time {
+	at := min(s.wheel.Next(), s.tickAt, s.halfOpen.deadline(), s.published.due)
+	if s.blocked {
+		at = min(at, s.now.Add(blockedRetry))
+	}
+	return at
+}
+
+// timers runs what is due: connections, the tick, and the end of half-open entries.
+func (s *Shard) timers(now mono.Time) {
+	s.expired = s.wheel.Expired(now, s.expired[:0])
+	for _, slot := range s.expired {
+		p := s.at(slot)
+		p.deadline = mono.Never
+		p.conn.HandleTimeout(now)
+		s.drain(now, slot, p)
+		s.touch(slot, p)
+	}
+	for slot := s.halfOpen.expire(now); slot != noSlot; slot = s.halfOpen.expire(now) {
+		s.counters.HalfOpenExpired++
+		s.free(slot, s.at(slot))
+	}
+	if now >= s.tickAt {
+		s.tickAt = max(s.tickAt.Add(s.cfg.TickEvery), now)
+		s.cfg.Tick(s, now)
+	}
+}
+
+// Do runs fn on the shard's goroutine between two cycles. Any goroutine may call it; it does not wait. It reports false, and
+// fn never runs, if the shard has stopped.
+func (s *Shard) Do(fn func(now mono.Time)) bool {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return false
+	}
+	s.control = append(s.control, fn)
+	s.posted.Store(true)
+	s.mu.Unlock()
+	s.socket.Wake()
+	return true
+}
+
+// outside takes what other goroutines left under the mutex: functions, handshake results, datagrams of other shards.
+func (s *Shard) outside(now mono.Time) {
+	if !s.posted.Load() {
+		return
+	}
+	s.mu.Lock()
+	s.posted.Store(false)
+	s.running, s.control = s.control, s.running[:0]
+	s.done, s.results = s.results, s.done[:0]
+	strangers, refused := s.foreign, s.refused
+	s.foreign, s.refused = nil, nil
+	s.mu.Unlock()
+	for i := range strangers {
+		s.takeForeign(now, &strangers[i])
+	}
+	for i, h := range s.done {
+		s.done[i] = nil
+		s.finish(now, h)
+	}
+	for i, fn := range s.running {
+		s.running[i] = nil
+		fn(now)
+	}
+	s.answerRefused(refused)
+}
+
+// Stop makes Run return after its current cycle. Connections are not closed.
+func (s *Shard) Stop() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stopped.Store(true)
+	s.socket.Wake()
+}

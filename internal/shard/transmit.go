@@ -1,0 +1,133 @@
+package shard
+
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/udp"
+)
+
+// transmit builds, seals and sends for every connection in the queue, in turns of a few trains, until all are done or the
+// socket is full.
+func (s *Shard) transmit(now mono.Time) {
+	for turns := s.live*2 + 1; s.dirtyHead != 0 && !s.blocked && turns > 0; turns-- {
+		slot := s.dirtyHead - 1
+		p := s.at(slot)
+		s.dirtyHead = p.next
+		if s.dirtyHead == 0 {
+			s.dirtyTail = 0
+		}
+		p.dirty = false
+		s.turn(now, slot, p)
+	}
+	s.flush()
+}
+
+// turn lets one connection send.
+func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
+	for trains := 0; ; trains++ {
+		if trains == trainsPerTurn || s.blocked {
+			s.touch(slot, p)
+			break
+		}
+		buf := s.slab[s.used:]
+		if !p.conn.BuildTrain(now, buf, &s.train) {
+			break
+		}
+		s.scratch.SealTrain(&p.keys, buf, &s.train)
+		s.out.Outs = append(s.out.Outs, udp.Out{
+			Data: buf[:s.train.Len:s.train.Len], Segment: s.train.SegmentSize,
+			Remote: udp.Addr(s.train.Path.Remote), Local: udp.Addr(s.train.Path.Local),
+			ECN: s.train.ECN, Socket: p.socket,
+		})
+		s.used += s.train.Len
+		s.counters.Trains++
+		s.counters.Segments += uint64(s.train.Segments)
+		s.counters.BytesOut += uint64(s.train.Len)
+		if len(s.out.Outs) >= flushTrains || s.used >= flushBytes {
+			s.flush()
+		}
+	}
+	s.drain(now, slot, p)
+	s.settle(now, slot, p)
+}
+
+// settle ends a connection's part in the cycle: its timer, its keys, its end.
+func (s *Shard) settle(now mono.Time, slot uint32, p *peer) {
+	if p.conn.State() == proto.StateClosed {
+		s.free(slot, p)
+		return
+	}
+	if p.hs != nil && p.conn.HandshakeOver() {
+		s.dropSession(p)
+	}
+	at := min(p.conn.NextDeadline(), s.keyDeadline(now, p))
+	if at != p.deadline {
+		p.deadline = at
+		s.wheel.Set(slot, at)
+	}
+}
+
+// keyDeadline looks after the key phases of a connection (RFC 9001 §6) and returns when it has to do so again.
+func (s *Shard) keyDeadline(now mono.Time, p *peer) mono.Time {
+	if p.keys.WantsUpdate() && p.conn.Confirmed() {
+		if start, ok := p.keys.PhaseStart(); !ok || start == 0 || p.conn.LargestAcked(levelApp) >= int64(start) {
+			if p.keys.Update() {
+				s.counters.KeyUpdates++
+			}
+		}
+	}
+	if !p.keys.HasPrevious() {
+		p.keysDrop = mono.Never
+		return mono.Never
+	}
+	if p.keysDrop == mono.Never {
+		p.keysDrop = now.Add(3 * p.conn.RTT().PTO(mono.Duration(s.cfg.Proto.Params.MaxAckDelay)*mono.Millisecond))
+	}
+	if now >= p.keysDrop {
+		p.keys.DropPrevious()
+		p.keysDrop = mono.Never
+	}
+	return p.keysDrop
+}
+
+// flush sends what was built. What a full socket does not take stays for the next cycle.
+func (s *Shard) flush() {
+	if len(s.out.Outs) == 0 {
+		s.blocked = false
+		return
+	}
+	sent, blocked := s.socket.Write(&s.out)
+	s.blocked = blocked
+	if blocked {
+		s.counters.SocketFull++
+		rest := copy(s.out.Outs, s.out.Outs[sent:])
+		s.out.Outs = s.out.Outs[:rest]
+		if rest > 0 {
+			return
+		}
+		s.blocked = false
+	}
+	s.out.Outs = s.out.Outs[:0]
+	s.used = 0
+}
+
+// reserve returns room for one stateless answer, or nil if the socket is full.
+func (s *Shard) reserve() []byte {
+	if s.blocked || len(s.slab)-s.used < maxTrainBytes {
+		return nil
+	}
+	return s.slab[s.used : s.used+maxAnswer : s.used+maxAnswer]
+}
+
+const maxAnswer = 1500
+
+// reply queues a stateless answer, built in what reserve returned, for the sender of the current datagram.
+func (s *Shard) reply(socket uint32, b []byte) {
+	s.out.Outs = append(s.out.Outs, udp.Out{
+		Data: b, Remote: udp.Addr(s.path.Remote), Local: udp.Addr(s.path.Local), Socket: socket,
+	})
+	s.used += len(b)
+	if len(s.out.Outs) >= flushTrains || s.used >= flushBytes {
+		s.flush()
+	}
+}

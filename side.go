@@ -1,0 +1,217 @@
+package godwit
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+)
+
+// side is what a connection has beside the shard for goroutines that wait: the received messages, and what they wait on. It exists from the
+// first call that needs it until the connection's slot is used again.
+type side struct {
+	gen  uint32
+	done chan struct{} // closed when the connection has ended
+
+	mu       sync.Mutex
+	fill     []byte // messages from the shard: recordLen bytes and the payload each
+	waiting  int    // messages in fill
+	asleep   bool   // a receiver waits on woken
+	woken    chan struct{}
+	writable chan struct{} // closed and replaced when there is room again
+	err      error         // why the connection ended
+
+	recv sync.Mutex // one receiver at a time
+	read []byte     // messages that were swapped out of fill
+	off  int
+	owed debt
+}
+
+// debt is credit that the shard has not been told of yet.
+type debt struct {
+	channel uint16
+	bytes   int
+	count   int
+}
+
+const (
+	recordLen = 16 // channel 2, zero 2, length 4, key 8
+	// debtLimit is how much the application may take before the peer hears of it.
+	debtLimit = 16 << 10
+)
+
+func newSide(gen uint32) *side {
+	return &side{gen: gen, done: make(chan struct{}), woken: make(chan struct{}, 1), writable: make(chan struct{})}
+}
+
+// put appends a message. It runs on the shard. For a channel without credit it reports false when there are limit messages already.
+func (s *side) put(channel uint16, key uint64, payload []byte, credit bool, limit int) bool {
+	s.mu.Lock()
+	if !credit && s.waiting >= limit {
+		s.mu.Unlock()
+		return false
+	}
+	s.fill = binary.LittleEndian.AppendUint32(s.fill, uint32(channel))
+	s.fill = binary.LittleEndian.AppendUint32(s.fill, uint32(len(payload)))
+	s.fill = binary.LittleEndian.AppendUint64(s.fill, key)
+	s.fill = append(s.fill, payload...)
+	s.waiting++
+	wake := s.asleep
+	s.asleep = false
+	s.mu.Unlock()
+	if wake {
+		s.wake()
+	}
+	return true
+}
+
+func (s *side) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// room returns a channel that is closed once a refused sender may try again.
+func (s *side) room() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writable
+}
+
+// opened tells senders that there is room.
+func (s *side) opened() {
+	s.mu.Lock()
+	close(s.writable)
+	s.writable = make(chan struct{})
+	s.mu.Unlock()
+}
+
+// end says that the connection is over.
+func (s *side) end(err error) {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = err
+		close(s.done)
+	}
+	s.mu.Unlock()
+}
+
+func (s *side) cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// receive takes the oldest message. What the application has taken before counts as consumed when it comes for more, so that a slow
+// one holds its peer back.
+func (s *side) receive(ctx context.Context, c Conn, buf []byte) (Message, error) {
+	s.recv.Lock()
+	defer s.recv.Unlock()
+	for s.off == len(s.read) {
+		if err := s.swap(ctx); err != nil {
+			return Message{}, err
+		}
+	}
+	b := s.read[s.off:]
+	n := int(binary.LittleEndian.Uint32(b[4:]))
+	m := Message{
+		Channel: Channel(binary.LittleEndian.Uint32(b)), Key: binary.LittleEndian.Uint64(b[8:]),
+		Payload: append(buf[:0], b[recordLen:recordLen+n]...),
+	}
+	s.off += recordLen + n
+	s.owe(c, uint16(m.Channel), n)
+	return m, nil
+}
+
+// owe notes a message that the application has taken, and tells the shard when enough has come together or nothing is left to take.
+func (s *side) owe(c Conn, channel uint16, n int) {
+	if d := &s.owed; d.count > 0 && d.channel != channel {
+		s.pay(c)
+	}
+	s.owed.channel = channel
+	s.owed.bytes += n
+	s.owed.count++
+	if s.owed.bytes >= debtLimit || s.off == len(s.read) {
+		s.pay(c)
+	}
+}
+
+func (s *side) pay(c Conn) {
+	c.ep.shardOf(c.slot).Consumed(c.ref(), s.owed.channel, s.owed.bytes, s.owed.count)
+	s.owed = debt{}
+}
+
+// swap takes what the shard has put in, or waits for it.
+func (s *side) swap(ctx context.Context) error {
+	s.mu.Lock()
+	if s.waiting > 0 {
+		s.read, s.fill = s.fill, s.read[:0]
+		s.off, s.waiting = 0, 0
+		s.mu.Unlock()
+		return nil
+	}
+	err := s.err
+	s.asleep = err == nil
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.woken:
+	case <-s.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+const (
+	slotBits  = 24
+	slotMask  = 1<<slotBits - 1
+	sideChunk = 256
+)
+
+// sideTable finds the sides of one shard's connections by slot. Any goroutine may use it. The zero value is empty and small.
+type sideTable struct {
+	once   sync.Once
+	size   int // slots
+	chunks []atomic.Pointer[[sideChunk]atomic.Pointer[side]]
+}
+
+func (t *sideTable) place(slot uint32) *atomic.Pointer[side] {
+	slot &= slotMask
+	t.once.Do(func() {
+		t.chunks = make([]atomic.Pointer[[sideChunk]atomic.Pointer[side]], (t.size+sideChunk-1)/sideChunk)
+	})
+	chunk := &t.chunks[slot/sideChunk]
+	if chunk.Load() == nil {
+		chunk.CompareAndSwap(nil, new([sideChunk]atomic.Pointer[side]))
+	}
+	return &chunk.Load()[slot%sideChunk]
+}
+
+// get returns the side of a connection, nil if it has none.
+func (t *sideTable) get(slot, gen uint32) *side {
+	if s := t.place(slot).Load(); s != nil && s.gen == gen {
+		return s
+	}
+	return nil
+}
+
+// obtain returns the side of a connection and makes it if need be. The caller has seen that the connection is still the slot's.
+func (t *sideTable) obtain(slot, gen uint32) *side {
+	at := t.place(slot)
+	for {
+		old := at.Load()
+		if old != nil && old.gen == gen {
+			return old
+		}
+		if fresh := newSide(gen); at.CompareAndSwap(old, fresh) {
+			return fresh
+		}
+	}
+}
+
+// drop forgets a side that nobody needs any more.
+func (t *sideTable) drop(slot uint32, s *side) { t.place(slot).CompareAndSwap(s, nil) }

@@ -1,0 +1,128 @@
+package godwit
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"godwit.example/godwit/internal/shard"
+)
+
+// Stats are the figures of an endpoint since it was opened. Counts only grow. They are those of the last 100 ms in which a shard
+// did anything.
+type Stats struct {
+	Uptime      time.Duration
+	Shards      int
+	Connections int // alive, the closing ones too
+	HalfOpen    int // handshakes whose client has not proven its address
+
+	Opened, Closed                     uint64 // connections
+	Handshakes, HandshakesShed         uint64 // completed; not begun for want of workers
+	RetriesSent, RetriesSuppressed     uint64
+	Refused                            uint64 // connections there was no room for
+	MessagesSent, MessagesReceived     uint64
+	BytesSent, BytesReceived           uint64 // of payload
+	PacketsSent, PacketsReceived       uint64
+	PacketsLost, PacketsSpurious       uint64 // declared lost; of those, acknowledged later
+	MessagesRetransmitted              uint64
+	DatagramsSent, DatagramsReceived   uint64
+	WireBytesSent, WireBytesReceived   uint64 // of UDP payload
+	Trains                             uint64 // entries handed to the kernel: datagrams side by side for one peer
+	Expired, Superseded, Evicted       uint64 // messages given up: by TTL, by a newer one of their key, by a full buffer
+	SendsDropped                       uint64 // unreliable messages that found the mailbox full
+	Strays, Malformed, FailedPackets   uint64 // datagrams of no connection; unreadable; packets not authentic
+	ResetsSent, Forwarded              uint64 // stateless resets; datagrams handed to another shard
+	SlowHandlers, Panics               uint64 // handler calls over a millisecond; panics given to Config.Panic
+	PoolHeld                           int64  // bytes of the buffer pools
+	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
+	GSO, GRO                           bool   // in force on every socket
+}
+
+// Stats returns the endpoint's figures.
+func (e *Endpoint) Stats() Stats {
+	st := Stats{Uptime: time.Since(e.started), Shards: len(e.engine.shards), GSO: true, GRO: true}
+	for _, s := range e.engine.shards {
+		n := s.Stats()
+		st.add(&n)
+	}
+	return st
+}
+
+func (st *Stats) add(n *shard.Snapshot) {
+	st.Connections += n.Connections
+	st.HalfOpen += n.HalfOpen
+	st.Opened += n.Opened
+	st.Closed += n.Closed
+	st.Handshakes += n.HandshakesDone
+	st.HandshakesShed += n.HandshakesShed
+	st.RetriesSent += n.RetriesSent
+	st.RetriesSuppressed += n.RetriesSuppressed
+	st.Refused += n.Refused
+	st.MessagesSent += n.Proto.MessagesSent
+	st.MessagesReceived += n.Proto.MessagesReceived
+	st.BytesSent += n.Proto.BytesSent
+	st.BytesReceived += n.Proto.BytesReceived
+	st.PacketsSent += n.Proto.PacketsSent
+	st.PacketsReceived += n.Proto.PacketsReceived
+	st.PacketsLost += n.Proto.PacketsLost
+	st.PacketsSpurious += n.Proto.PacketsSpurious
+	st.MessagesRetransmitted += n.Proto.MessagesRetransmitted
+	st.DatagramsSent += n.Segments
+	st.DatagramsReceived += n.Datagrams
+	st.WireBytesSent += n.BytesOut
+	st.WireBytesReceived += n.BytesIn
+	st.Trains += n.Trains
+	st.Expired += n.Proto.Expired
+	st.Superseded += n.Proto.Superseded
+	st.Evicted += n.Proto.Evicted
+	st.SendsDropped += n.SendsDropped
+	st.Strays += n.Strays
+	st.Malformed += n.Malformed
+	st.FailedPackets += n.FailedPackets
+	st.ResetsSent += n.ResetsSent
+	st.Forwarded += n.Forwarded
+	st.SlowHandlers += n.SlowHandlers
+	st.Panics += n.Panics
+	st.PoolHeld += n.PoolHeld
+	st.ReadCalls += n.Socket.ReadCalls
+	st.WriteCalls += n.Socket.WriteCalls
+	st.KernelDrops += n.Socket.KernelDrops
+	st.GSO = st.GSO && n.Socket.GSO
+	st.GRO = st.GRO && n.Socket.GRO
+}
+
+// WriteReport writes the endpoint's figures as text for people.
+func (e *Endpoint) WriteReport(w io.Writer) error {
+	st := e.Stats()
+	seconds := max(st.Uptime.Seconds(), 1e-9)
+	_, err := fmt.Fprintf(w, `godwit endpoint %v, up %v
+  shards %d, connections %d (%d half open), opened %d, closed %d, refused %d
+  messages  sent %d (%.0f/s), received %d (%.0f/s), repeated %d, expired %d, superseded %d, evicted %d
+  payload   sent %d B, received %d B
+  packets   sent %d, received %d, lost %d (%.3f %%), spurious %d
+  datagrams sent %d in %d trains (%.1f a train), received %d; %.1f B a sent message on the wire
+  socket    %d reads, %d writes, GSO %v, GRO %v, kernel drops %d
+  dropped   strays %d, malformed %d, not authentic %d; resets sent %d
+  handshakes %d, retries %d, shed %d
+  memory    %d B of buffers; slow handlers %d, panics %d
+`,
+		e.addr, st.Uptime.Round(time.Millisecond),
+		st.Shards, st.Connections, st.HalfOpen, st.Opened, st.Closed, st.Refused,
+		st.MessagesSent, float64(st.MessagesSent)/seconds, st.MessagesReceived, float64(st.MessagesReceived)/seconds,
+		st.MessagesRetransmitted, st.Expired, st.Superseded, st.Evicted,
+		st.BytesSent, st.BytesReceived,
+		st.PacketsSent, st.PacketsReceived, st.PacketsLost, 100*ratio(st.PacketsLost, st.PacketsSent), st.PacketsSpurious,
+		st.DatagramsSent, st.Trains, ratio(st.DatagramsSent, st.Trains), st.DatagramsReceived, ratio(st.WireBytesSent, st.MessagesSent),
+		st.ReadCalls, st.WriteCalls, st.GSO, st.GRO, st.KernelDrops,
+		st.Strays, st.Malformed, st.FailedPackets, st.ResetsSent,
+		st.Handshakes, st.RetriesSent, st.HandshakesShed,
+		st.PoolHeld, st.SlowHandlers, st.Panics)
+	return err
+}
+
+func ratio(a, b uint64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}

@@ -1,0 +1,104 @@
+package godwit
+
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"godwit.example/godwit/internal/handshake"
+)
+
+// identityDir is where the development identity lies.
+func identityDir(l *limits) (string, error) {
+	if l.Identity != "" {
+		return l.Identity, nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "godwit"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("godwit: there is no directory for the development identity: set Config.Identity, or give certificates")
+	}
+	return filepath.Join(home, ".local", "state", "godwit"), nil
+}
+
+// serverTLS builds the TLS configuration of a server's sessions and finds its pin.
+func serverTLS(l *limits) (*tls.Config, Pin, error) {
+	o := handshake.ServerOptions{TLS: withKeyLog(l)}
+	var err error
+	switch {
+	case l.CertFile != "" || l.KeyFile != "":
+		o.Identity, err = handshake.LoadIdentity(l.CertFile, l.KeyFile, handshake.IdentityOptions{})
+	case o.TLS != nil && (len(o.TLS.Certificates) > 0 || o.TLS.GetCertificate != nil || o.TLS.GetConfigForClient != nil):
+		if len(o.TLS.Certificates) > 0 {
+			o.Identity, err = handshake.NewIdentity(o.TLS.Certificates[0], handshake.IdentityOptions{})
+		}
+	default:
+		var dir string
+		if dir, err = identityDir(l); err == nil {
+			o.Identity, err = handshake.LoadDevelopment(dir)
+		}
+	}
+	if err != nil {
+		return nil, Pin{}, err
+	}
+	var pin Pin
+	if o.Identity != nil {
+		pin = Pin(o.Identity.Pin())
+	}
+	if o.TLS != nil && len(o.TLS.Certificates) > 1 {
+		o.Identity = nil // crypto/tls chooses among them
+	}
+	cfg, err := handshake.ServerConfig(o)
+	return cfg, pin, err
+}
+
+func withKeyLog(l *limits) *tls.Config {
+	cfg := l.TLS
+	if l.KeyLog != nil {
+		if cfg == nil {
+			cfg = new(tls.Config)
+		}
+		cfg.KeyLogWriter = l.KeyLog // l owns its copy
+	}
+	return cfg
+}
+
+// sessions keeps the tickets of all servers that this process has dialed.
+var sessions = handshake.NewSessionCache(256)
+
+// clientTLS builds the TLS configuration for one server. Pins decide if there are any; on loopback the development identity of
+// the same user is trusted; otherwise the certificate must be valid for the name.
+func clientTLS(l *limits, t *target) (*tls.Config, error) {
+	o := handshake.ClientOptions{TLS: withKeyLog(l), Sessions: sessions}
+	if o.TLS == nil || o.TLS.ServerName == "" {
+		o.ServerName = t.host
+	}
+	for _, p := range append(l.Pins, t.pins...) {
+		o.Pins = append(o.Pins, handshake.Pin(p))
+	}
+	if len(o.Pins) == 0 && t.addr.Addr().IsLoopback() && (o.TLS == nil || o.TLS.RootCAs == nil && !o.TLS.InsecureSkipVerify) {
+		if pin, ok := developmentPin(l); ok {
+			o.Pins = append(o.Pins, pin)
+		}
+	}
+	return handshake.ClientConfig(o)
+}
+
+// developmentPin returns the pin of this user's development identity, if there is one.
+func developmentPin(l *limits) (pin handshake.Pin, ok bool) {
+	dir, err := identityDir(l)
+	if err != nil {
+		return pin, false
+	}
+	if _, err := os.Stat(filepath.Join(dir, handshake.DevelopmentFile)); err != nil {
+		return pin, false
+	}
+	id, err := handshake.LoadDevelopment(dir)
+	if err != nil {
+		return pin, false
+	}
+	return id.Pin(), true
+}
