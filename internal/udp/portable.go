@@ -312,7 +312,7 @@ func (e *Portable) send(s portableSocket, to netip.AddrPort, data []byte) {
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			break
 		}
-		e.stats.PortUnreachable++
+		e.stats.ICMPErrors++
 	}
 	switch {
 	case err == nil:

@@ -17,9 +17,10 @@ const (
 	// stagger keeps the beginnings of the entries in different sets of the
 	// first-level cache, which repeat every 4 KiB.
 	stagger = 5 * 64
-	// maxRetries bounds how often a call is repeated after an error that says
-	// nothing about the datagrams, such as an ICMP answer to an earlier one.
-	maxRetries = 16
+	// maxReadErrors bounds how many errors one Read passes over. It must pass
+	// over them: they do not tell whether datagrams wait behind them, and epoll
+	// would not report those again.
+	maxReadErrors = 16
 )
 
 // rxSlab is the memory that recvmmsg writes to: one mapping outside the Go
@@ -157,7 +158,7 @@ func (e *Engine) readReady(b *ReadBatch, s *rxSlab, limit int) {
 // used.
 func (e *Engine) readSocket(b *ReadBatch, s *rxSlab, n uint32, from, limit int) int {
 	sock := &e.socks[n]
-	for range maxRetries {
+	for range maxReadErrors {
 		e.stats.ReadCalls++
 		got, errno := e.sys.recvmmsg(int(sock.fd), &s.hdrs[from], limit-from)
 		switch errno {
@@ -168,12 +169,13 @@ func (e *Engine) readSocket(b *ReadBatch, s *rxSlab, n uint32, from, limit int) 
 			return got
 		case unix.EAGAIN:
 			return 0
-		case unix.EINTR:
-		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
-			e.stats.PortUnreachable++
+		}
+		switch {
+		case errno == unix.EINTR:
+		case sock.connected && mayBeOld(errno):
+			e.stats.ICMPErrors++
 		default:
 			e.stats.ReadErrors++
-			return 0
 		}
 	}
 	return 0

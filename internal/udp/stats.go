@@ -30,10 +30,10 @@ type Stats struct {
 	// (EMSGSIZE), WriteRefused everything else (a firewall, no route, a socket
 	// closed meanwhile).
 	WriteLost, WriteTooLarge, WriteRefused uint64
-	// PortUnreachable counts ECONNREFUSED, which a connected socket reports
-	// when the peer's host has answered by ICMP. It is no error: anyone could
-	// have sent that.
-	PortUnreachable uint64
+	// ICMPErrors counts errors that connected sockets report because of ICMP
+	// messages, such as ECONNREFUSED. They are passed over: anyone could have
+	// sent the message, and it speaks of an earlier datagram.
+	ICMPErrors uint64
 
 	// Waits counts blocking waits, Wakes the wake-ups written to the kernel.
 	Waits, Wakes uint64

@@ -12,6 +12,9 @@ const (
 	maxPieces   = 64    // headers of one sendmmsg
 	maxSegments = 64    // UDP_MAX_SEGMENTS of the kernels before 6.9
 	maxPayload  = 65507 // the longest UDP payload over IPv4
+	// maxRetries bounds how often one piece is sent anew after an error that may
+	// not be its own.
+	maxRetries = 3
 )
 
 // txHeaders is what sendmmsg reads. A piece is what one header sends: an entry,
@@ -199,13 +202,14 @@ func (e *Engine) flush(s *socket, n int, at *position) flushEnd {
 		e.stats.WriteCalls++
 		got, errno := e.sys.sendmmsg(int(s.fd), &e.tx.hdrs[i], n-i)
 		if errno == 0 && got > 0 {
+			e.stats.ICMPErrors += uint64(retries)
+			retries = 0
 			for _, p := range e.tx.pieces[i : i+got] {
 				e.stats.WriteEntries++
 				e.stats.WriteSegments += uint64(p.segments)
 				e.stats.WriteBytes += uint64(p.to - p.from)
 			}
 			i += got
-			retries = 0
 			continue
 		}
 		p := &e.tx.pieces[i]
@@ -213,19 +217,16 @@ func (e *Engine) flush(s *socket, n int, at *position) flushEnd {
 		case errno == unix.EAGAIN:
 			*at = position{p.out, p.from}
 			return flushBlocked
+		case errno == unix.EINTR:
+		case s.connected && mayBeOld(errno) && retries < maxRetries:
+			retries++
 		case p.segments > 1 && suspectsOffload(errno):
 			*at = position{p.out, p.from}
 			return flushNoOffload
-		case retryable(errno) && retries < maxRetries:
-			// ECONNREFUSED belongs to an earlier datagram; this one has not
-			// been tried.
-			retries++
-			if errno != unix.EINTR {
-				e.stats.PortUnreachable++
-			}
 		default:
 			e.giveUp(errno, p.segments)
 			i++
+			retries = 0
 		}
 	}
 	return flushDone
@@ -238,7 +239,19 @@ func suspectsOffload(errno unix.Errno) bool {
 	return errno == unix.EIO || errno == unix.EINVAL || errno == unix.ENOPROTOOPT
 }
 
-func retryable(errno unix.Errno) bool { return errno == unix.ECONNREFUSED || errno == unix.EINTR }
+// mayBeOld reports whether an error may come from an ICMP message, which the
+// kernel reports with the next call on a connected socket: then it speaks of an
+// earlier datagram, or of none if the message is forged, and the present one has
+// not been tried. Only an error that comes again belongs to it. ENOPROTOOPT is
+// among them, so that nobody can switch segmentation off by ICMP.
+func mayBeOld(errno unix.Errno) bool {
+	switch errno {
+	case unix.ECONNREFUSED, unix.EMSGSIZE, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN,
+		unix.ENONET, unix.EACCES, unix.EPROTO, unix.EOPNOTSUPP, unix.ENOPROTOOPT:
+		return true
+	}
+	return false
+}
 
 // probeSegment sends the one segment at a position by itself, after the kernel
 // refused its piece, and moves the position on. If the segment goes,
