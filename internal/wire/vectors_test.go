@@ -68,8 +68,8 @@ func headerVectors() []vector {
 		return AppendPN(AppendShort(nil, dst, phase, pnLen), pn, pnLen)
 	}
 	return []vector{
-		{"initial-client", "before protection: version 0x67770001, original destination, source c11e47, no token, Length 1182, packet number 2 in 4 bytes", long(PacketInitial, exampleOriginal, exampleClient, nil, 2, 4, 1182)},
-		{"initial-client-token", "the same after a Retry: destination is the Retry's source, token \"cookie\", Length 1176, packet number 3 in 1 byte", long(PacketInitial, exampleServer, exampleClient, []byte("cookie"), 3, 1, 1176)},
+		{"initial-client", "before protection: version 0x67770001, original destination, source c11e47, no token, Length 1179 (a datagram of 1,200 bytes), packet number 2 in 4 bytes", long(PacketInitial, exampleOriginal, exampleClient, nil, 2, 4, 1179)},
+		{"initial-client-token", "the same after a Retry: destination is the Retry's source, token \"cookie\", Length 1169, packet number 3 in 1 byte", long(PacketInitial, exampleServer, exampleClient, []byte("cookie"), 3, 1, 1169)},
 		{"initial-server", "destination c11e47, source a server's ID of 12 bytes, no token, Length 117, packet number 0 in 2 bytes", long(PacketInitial, exampleClient, exampleServer, nil, 0, 2, 117)},
 		{"handshake", "destination c11e47, source a server's ID, Length 1021, packet number 1 in 1 byte", long(PacketHandshake, exampleClient, exampleServer, nil, 1, 1, 1021)},
 		{"retry-without-tag", "destination c11e47, new source, token \"cookie\"; unused bits 1111; the 16-byte integrity tag follows", AppendRetry(nil, Version, exampleClient, exampleServer, []byte("cookie"), 0x0f)},
