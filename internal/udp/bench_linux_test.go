@@ -1,0 +1,95 @@
+package udp
+
+import (
+	"fmt"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"unsafe"
+)
+
+// scheduled makes the two batch calls tell the Go scheduler, as syscall.Syscall
+// does; the engine leaves that out (see sys_linux.go).
+func scheduled(s *system) {
+	s.recvmmsg = func(fd int, hdrs *mmsghdr, n int) (int, unix.Errno) {
+		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(hdrs)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+		return result(r, errno)
+	}
+	s.sendmmsg = func(fd int, hdrs *mmsghdr, n int) (int, unix.Errno) {
+		r, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(hdrs)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+		return result(r, errno)
+	}
+}
+
+// BenchmarkEcho has 64-byte datagrams echoed over the loopback, both ends on one
+// goroutine, and reports the time of a datagram's whole round trip.
+func BenchmarkEcho(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		change func(*system)
+	}{{"", func(*system) {}}, {"/scheduled", scheduled}} {
+		for _, segments := range []int{1, 4, 16, 64} {
+			b.Run(fmt.Sprintf("segments=%d%s", segments, c.name), func(b *testing.B) {
+				server := testServer(b, "127.0.0.1:0", c.change)
+				client := testClient(b, at(server, "127.0.0.1"), c.change)
+				r := roundTrip{server: server, client: client, sockets: 1}
+				defer r.in.Free()
+				defer r.back.Free()
+				benchEcho(b, &r, segments)
+			})
+		}
+	}
+}
+
+// BenchmarkEchoMany does the same with 32 client sockets, a datagram each.
+func BenchmarkEchoMany(b *testing.B) {
+	server := testServer(b, "127.0.0.1:0")
+	r := roundTrip{server: server, client: testEngine(b, Config{Client: true})}
+	defer r.in.Free()
+	defer r.back.Free()
+	for range 32 {
+		if _, err := r.client.Connect(at(server, "127.0.0.1")); err != nil {
+			b.Fatal(err)
+		}
+	}
+	benchEcho(b, &r, 1)
+}
+
+func benchEcho(b *testing.B, r *roundTrip, segments int) {
+	sockets := r.client.Stats().Sockets
+	train := make([]byte, 64*segments)
+	outs := make([]Out, sockets)
+	r.reply.Outs = make([]Out, 0, 64)
+	b.ReportAllocs()
+	datagrams := 0
+	for b.Loop() {
+		for i := range outs {
+			outs[i] = Out{Data: train, Segment: 64, ECN: 2, Socket: uint32(i)}
+		}
+		r.out.Outs = outs
+		r.client.Write(&r.out)
+		for r.server.Read(&r.in) > 0 {
+			r.reply.Outs = r.reply.Outs[:0]
+			for i := range r.in.N {
+				d := &r.in.Datagrams[i]
+				r.reply.Outs = append(r.reply.Outs, Out{Data: d.Data, Segment: d.Segment, Remote: d.Remote, ECN: d.ECN})
+			}
+			r.server.Write(&r.reply)
+			if !r.in.More {
+				break
+			}
+		}
+		for r.client.Read(&r.back) > 0 {
+			for i := range r.back.N {
+				datagrams += segmentsOf(len(r.back.Datagrams[i].Data), r.back.Datagrams[i].Segment)
+			}
+			if !r.back.More {
+				break
+			}
+		}
+	}
+	if datagrams != b.N*segments*sockets {
+		b.Fatalf("%d datagrams came back, want %d", datagrams, b.N*segments*sockets)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(datagrams), "ns/datagram")
+}
