@@ -36,6 +36,8 @@ type Stats struct {
 	PoolHeld                           int64  // bytes of the buffer pools
 	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
 	GSO, GRO                           bool   // in force on every socket
+	ReceiveBuffer                      int    // bytes the kernel granted each socket; the least of them
+	BufferHint                         string // how an administrator grants more; empty if all that was asked for was granted
 }
 
 // Stats returns the endpoint's figures.
@@ -89,6 +91,9 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.KernelDrops += n.Socket.KernelDrops
 	st.GSO = st.GSO && n.Socket.GSO
 	st.GRO = st.GRO && n.Socket.GRO
+	if st.ReceiveBuffer == 0 || n.Socket.ReceiveBuffer < st.ReceiveBuffer {
+		st.ReceiveBuffer, st.BufferHint = n.Socket.ReceiveBuffer, n.Socket.Hint
+	}
 }
 
 // WriteReport writes the endpoint's figures as text for people.
