@@ -26,7 +26,7 @@ var rooms = map[string]room{
 	"internal/mono":       {},
 	"internal/invariant":  {},
 	"internal/mark":       {},
-	"internal/mutant":     {}, // faults of builds with -tags godwitmutant: docs/adr/mutants-live-in-the-code.md
+	"internal/mutant":     {}, // faults of builds with -tags godwitmutant: docs/adr/0003-mutants-live-in-the-code.md
 	"internal/wire":       {std: []string{"encoding/binary", "math/bits"}, pure: true},
 	"internal/congestion": {rooms: []string{"internal/mono"}, pure: true},
 	"internal/fec":        {rooms: []string{"internal/mono"}, external: []string{"github.com/klauspost/reedsolomon"}, pure: true},
@@ -49,7 +49,7 @@ var rooms = map[string]room{
 	"internal/shard": {rooms: []string{
 		"internal/proto", "internal/protect", "internal/wire", "internal/mem", "internal/mailbox", "internal/wheel", "internal/metric",
 		"internal/mono", "internal/topo", "internal/invariant", "internal/mark",
-		"internal/udp", "internal/token", // docs/adr/what-shard-may-import.md
+		"internal/udp", "internal/token", // docs/adr/0002-what-shard-may-import.md
 	}},
 
 	".": {rooms: []string{anyInternal}, external: []string{"golang.org/x/sys/unix", "golang.org/x/crypto"}, inTests: []string{anyPublic}},

@@ -21,7 +21,9 @@ const (
 
 // Main runs the command line and returns the exit code: 0, 1 for a command that failed, 2 for a command line that makes no sense.
 func Main(args []string, out, errOut io.Writer) int {
-	load.MaybeRunReference() // bench starts this program again as a reference server
+	if load.MaybeRunReference() { // bench starts this program again as a reference server
+		return 0
+	}
 	root := newRoot(out, errOut)
 	root.SetArgs(args)
 	err := root.Execute()
