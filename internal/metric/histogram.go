@@ -22,11 +22,10 @@ const (
 // empty, and an assignment takes a snapshot. A Histogram is not safe for
 // concurrent use.
 type Histogram struct {
-	count  uint64
 	sum    uint64
 	carry  uint64 // of sum, beyond 64 bits
-	min    int64  // valid if count > 0
 	max    int64
+	room   int64 // how far the minimum lies below the longest duration; 0 = empty
 	counts [buckets]uint64
 }
 
@@ -50,40 +49,52 @@ func bounds(bucket int) (from, to int64) {
 
 // Record counts one duration. A negative one, which only a clock that is read
 // on two machines yields, counts as zero.
-func (h *Histogram) Record(ns int64) { h.RecordN(ns, 1) }
+//
+// The number of durations is not kept: the buckets hold it, and one more
+// counter would be a third of the cost.
+func (h *Histogram) Record(ns int64) {
+	ns = max(ns, 0)
+	h.counts[bucketOf(ns)]++
+	h.max = max(h.max, ns)
+	h.room = max(h.room, math.MaxInt64-ns)
+	if h.sum += uint64(ns); h.sum < uint64(ns) {
+		h.carry++
+	}
+}
 
-// RecordN counts n equal durations, n > 0.
+// RecordN counts n equal durations.
 func (h *Histogram) RecordN(ns int64, n uint64) {
-	if ns < 0 {
-		ns = 0
+	if n == 0 {
+		return
 	}
+	ns = max(ns, 0)
 	h.counts[bucketOf(ns)] += n
-	if h.count == 0 || ns < h.min {
-		h.min = ns
-	}
-	if ns > h.max {
-		h.max = ns
-	}
-	h.count += n
+	h.max = max(h.max, ns)
+	h.room = max(h.room, math.MaxInt64-ns)
+	hi, lo := bits.Mul64(uint64(ns), n)
+	h.add(hi, lo)
+}
+
+func (h *Histogram) add(hi, lo uint64) {
 	var carry uint64
-	h.sum, carry = bits.Add64(h.sum, uint64(ns)*n, 0)
-	h.carry += carry
+	h.sum, carry = bits.Add64(h.sum, lo, 0)
+	h.carry += hi + carry
+}
+
+// used returns the buckets from that of the minimum to that of the maximum.
+func (h *Histogram) used() (first, last int) {
+	return bucketOf(h.Min()), bucketOf(h.max)
 }
 
 // Merge adds all that o counted.
 func (h *Histogram) Merge(o *Histogram) {
-	if o.count == 0 {
+	if o.room == 0 {
 		return
 	}
-	if h.count == 0 || o.min < h.min {
-		h.min = o.min
-	}
 	h.max = max(h.max, o.max)
-	h.count += o.count
-	var carry uint64
-	h.sum, carry = bits.Add64(h.sum, o.sum, 0)
-	h.carry += o.carry + carry
-	first, last := bucketOf(o.min), bucketOf(o.max)
+	h.room = max(h.room, o.room)
+	h.add(o.carry, o.sum)
+	first, last := o.used()
 	for i := first; i <= last; i++ {
 		h.counts[i] += o.counts[i]
 	}
@@ -91,32 +102,37 @@ func (h *Histogram) Merge(o *Histogram) {
 
 // Reset empties the histogram. It touches only what was used.
 func (h *Histogram) Reset() {
-	if h.count > 0 {
-		clear(h.counts[bucketOf(h.min) : bucketOf(h.max)+1])
-	}
-	h.count, h.sum, h.carry, h.min, h.max = 0, 0, 0, 0, 0
+	first, last := h.used()
+	clear(h.counts[first : last+1])
+	h.sum, h.carry, h.max, h.room = 0, 0, 0, 0
 }
 
 // Snapshot copies the histogram to dst.
 func (h *Histogram) Snapshot(dst *Histogram) { *dst = *h }
 
 // Count returns how many durations were recorded.
-func (h *Histogram) Count() uint64 { return h.count }
+func (h *Histogram) Count() (n uint64) {
+	first, last := h.used()
+	for _, c := range h.counts[first : last+1] {
+		n += c
+	}
+	return n
+}
 
 // Min returns the least duration recorded, exactly; 0 if there is none.
-func (h *Histogram) Min() int64 { return h.min }
+func (h *Histogram) Min() int64 {
+	if h.room == 0 {
+		return 0
+	}
+	return math.MaxInt64 - h.room
+}
 
 // Max returns the greatest duration recorded, exactly; 0 if there is none.
 func (h *Histogram) Max() int64 { return h.max }
 
 // Mean returns the mean of all durations recorded, exactly; 0 if there is
 // none.
-func (h *Histogram) Mean() float64 {
-	if h.count == 0 {
-		return 0
-	}
-	return h.Sum() / float64(h.count)
-}
+func (h *Histogram) Mean() float64 { return h.Sum() / float64(max(h.Count(), 1)) }
 
 // Sum returns the sum of all durations recorded in nanoseconds.
 func (h *Histogram) Sum() float64 { return float64(h.sum) + float64(h.carry)*(1<<64) }
@@ -124,42 +140,35 @@ func (h *Histogram) Sum() float64 { return float64(h.sum) + float64(h.carry)*(1<
 // Quantile returns the duration that a share q of all those recorded does not
 // exceed, at most 1/64 beside the true one as long as that is below 68.7 s.
 // Quantile(0) is Min and Quantile(1) is Max; 0 if nothing was recorded.
-func (h *Histogram) Quantile(q float64) int64 {
-	if h.count == 0 {
-		return 0
-	}
-	rank := uint64(math.Ceil(q * float64(h.count)))
+func (h *Histogram) Quantile(q float64) int64 { return h.quantile(q, h.Count()) }
+
+func (h *Histogram) quantile(q float64, count uint64) int64 {
+	rank := uint64(math.Ceil(q * float64(count)))
 	switch {
 	case rank <= 1:
-		return h.min
-	case rank >= h.count:
+		return h.Min()
+	case rank >= count:
 		return h.max
 	}
-	last := bucketOf(h.max)
-	for i := bucketOf(h.min); i < last; i++ {
-		if h.counts[i] >= rank {
-			from, to := bounds(i)
-			return min(max(from+(to-from)/2, h.min), h.max)
-		}
+	i, last := h.used()
+	for ; i < last && h.counts[i] < rank; i++ {
 		rank -= h.counts[i]
 	}
-	from, to := bounds(last)
-	if last == buckets-1 {
+	if i == buckets-1 {
 		return h.max
 	}
-	return min(max(from+(to-from)/2, h.min), h.max)
+	from, to := bounds(i)
+	return min(max(from+(to-from)/2, h.Min()), h.max)
 }
 
 // CountUpTo returns how many durations were at most ns: a bucket of an export
 // with bounds of its own. It is exact where ns ends a bucket.
 func (h *Histogram) CountUpTo(ns int64) (n uint64) {
-	switch {
-	case h.count == 0 || ns < h.min:
+	if ns < h.Min() {
 		return 0
-	case ns >= h.max:
-		return h.count
 	}
-	for i := bucketOf(h.min); i <= bucketOf(ns); i++ {
+	first, last := h.used()
+	for i := first; i <= min(last, bucketOf(ns)); i++ {
 		n += h.counts[i]
 	}
 	return n
@@ -174,8 +183,9 @@ type Summary struct {
 
 // Summary returns the figures of the histogram.
 func (h *Histogram) Summary() Summary {
+	n := h.Count()
 	return Summary{
-		Count: h.count, Mean: h.Mean(), Min: h.min, Max: h.max,
-		P50: h.Quantile(0.5), P95: h.Quantile(0.95), P99: h.Quantile(0.99), P999: h.Quantile(0.999),
+		Count: n, Mean: h.Sum() / float64(max(n, 1)), Min: h.Min(), Max: h.max,
+		P50: h.quantile(0.5, n), P95: h.quantile(0.95, n), P99: h.quantile(0.99, n), P999: h.quantile(0.999, n),
 	}
 }
