@@ -164,6 +164,7 @@ func New(now mono.Time, cfg Config) *Shard {
 		s.tickAt = now.Add(cfg.TickEvery)
 	}
 	s.limits.init(now)
+	s.snapshot(now) // what the socket was granted is known before the first datagram
 	return s
 }
 
