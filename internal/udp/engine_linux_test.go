@@ -107,19 +107,6 @@ func send(t testing.TB, e *Engine, outs ...Out) {
 	}
 }
 
-// pattern is a train of recognisable segments.
-func pattern(segments, size, last int) []byte {
-	var b []byte
-	for i := range segments {
-		n := size
-		if i == segments-1 {
-			n = last
-		}
-		b = append(b, bytes.Repeat([]byte{byte(i + 1)}, n)...)
-	}
-	return b
-}
-
 func checkPattern(t testing.TB, got []segment, size, last int) {
 	t.Helper()
 	for i, s := range got {

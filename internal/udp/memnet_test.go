@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -19,6 +20,19 @@ func memListen(t testing.TB, n *MemNet, cfg MemConfig) *MemEndpoint {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// pattern is a train of recognisable segments.
+func pattern(segments, size, last int) []byte {
+	var b []byte
+	for i := range segments {
+		n := size
+		if i == segments-1 {
+			n = last
+		}
+		b = append(b, bytes.Repeat([]byte{byte(i + 1)}, n)...)
+	}
+	return b
 }
 
 // delayed lets everything through after a fixed time.

@@ -120,8 +120,7 @@ func (e *Engine) noteEvents(n int) {
 // drainWake makes the eventfd unreadable again. The flag falls afterwards: a
 // Wake that comes between is already answered, since Wait returns.
 func (e *Engine) drainWake() {
-	var b [8]byte
-	_, _ = unix.Read(e.eventfd, b[:])
+	_, _ = unix.Read(e.eventfd, e.wakeCount[:])
 	e.wakePending.Store(false)
 }
 

@@ -93,7 +93,7 @@ func TestWakeEndsAWait(t *testing.T) {
 }
 
 func TestWakesAreNeverLost(t *testing.T) {
-	for name, e := range waiters(t) {
+	for _, e := range waiters(t) {
 		done := make(chan struct{})
 		const rounds = 2000
 		turn := make(chan struct{}, 1)
@@ -109,7 +109,6 @@ func TestWakesAreNeverLost(t *testing.T) {
 			e.Wait(-1) // hangs if the wake-up is lost
 		}
 		<-done
-		_ = name
 	}
 }
 
@@ -119,11 +118,14 @@ func TestWaitEndsWhenADatagramArrives(t *testing.T) {
 	var in ReadBatch
 	defer in.Free()
 	for range 50 {
+		written := make(chan struct{})
 		go func() {
+			defer close(written)
 			time.Sleep(100 * time.Microsecond)
 			client.Write(&WriteBatch{Outs: []Out{{Data: []byte("x")}}})
 		}()
 		server.Wait(-1)
+		<-written
 		if n := server.Read(&in); n != 1 {
 			t.Fatalf("%d datagrams after the wait", n)
 		}
