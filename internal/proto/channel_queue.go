@@ -280,9 +280,14 @@ func (m *messages) advance(ch *channel) {
 		}
 	}
 	m.pop(ch, lead)
-	if ch.waits >= waitIDs || int(ch.sent) < ch.queue.len() && ch.queue.at(int(ch.sent)).state >= entryAcked {
+	if ch.waits >= waitIDs || (ch.armed&armedFresh != 0 || ch.waits != waitNothing) && ch.headGone() {
 		m.evaluate(ch)
 	}
+}
+
+// headGone reports whether the channel's next new message was given up.
+func (ch *channel) headGone() bool {
+	return int(ch.sent) == ch.queue.len() || ch.queue.at(int(ch.sent)).state >= entryAcked
 }
 
 // pop forgets the k first messages of the queue, all of them resolved.

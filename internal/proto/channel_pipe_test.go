@@ -1,0 +1,613 @@
+package proto
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"godwit.example/godwit/internal/mem"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/wire"
+)
+
+// A pipe joins the channels of two ends without the rest of a connection: packets with a number, random loss, delay and
+// duplication, and acknowledgments that are lost as well. Each end's application sends at random and checks what it gets
+// against the promise of the channel's mode.
+type pipe struct {
+	t    testing.TB
+	rng  *rand.Rand
+	now  mono.Time
+	ends [2]*pipeEnd
+	air  []flyingFrame
+	loss float64
+	dup  float64
+	size int // bytes of a packet
+	pack bool
+}
+
+// flyingFrame is a packet or an acknowledgment on its way.
+type flyingFrame struct {
+	at     mono.Time
+	to     int
+	number int
+	bytes  []byte
+	acks   []int
+}
+
+// pipePacket is what an end remembers of a packet it sent.
+type pipePacket struct {
+	records []record
+	at      mono.Time
+	settled bool
+	lost    bool
+}
+
+type pipeEnd struct {
+	p    *pipe
+	me   int
+	m    messages
+	sh   *Shared
+	log  sentLog
+	sent []pipePacket
+	low  int // packets below are settled
+	seen map[int]bool
+	fly  int
+
+	chunk   mem.ChunkID
+	fill    int
+	free    int // bytes of the send buffer by the events
+	sends   int // messages that the application still wants to send
+	taken   map[uint64]*sentMessage
+	tags    uint64
+	out     [numChannels]outModel
+	in      [numChannels]inModel
+	waiting []consumption // delivered, and in the application's hands
+}
+
+// sentMessage is a message as the application remembers it.
+type sentMessage struct {
+	channel uint16
+	n       uint64 // it was the n-th of its channel
+	outcome Outcome
+}
+
+type outModel struct {
+	n      uint64
+	newest map[uint64]uint64 // of a key: the number of the newest message
+	sure   map[uint64]bool   // messages without TTL, by number
+	keys   map[uint64]uint64
+	tags   map[uint64]uint64 // number to tag
+}
+
+type inModel struct {
+	next    uint64          // of ID
+	got     map[uint64]bool // by number
+	newest  map[uint64]uint64
+	highest int64
+	missing uint64 // by gap notices
+}
+
+type consumption struct {
+	channel uint16
+	size    int
+}
+
+func pipeConfig() *Config {
+	cfg := &Config{
+		Params: wire.DefaultParams(), MaxMessageSize: 40_000, SendBuffer: 100_000, ReassemblyBytes: 70_000,
+		MaxDatagram: 1452, MaxDatagramCeil: 1472,
+	}
+	for i := range cfg.Channels {
+		cfg.Channels[i] = ChannelConfig{Mode: Mode(wire.DefaultMode(uint8(i))), Weight: wire.DefaultWeight}
+	}
+	cfg.Params.MaxMessageSize = 40_000
+	cfg.Params.InitialMaxData = 60_000
+	cfg.Params.InitialMaxChannel = 45_000
+	return cfg
+}
+
+func newPipe(t testing.TB, seed uint64, cfg *Config) *pipe {
+	p := &pipe{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: mono.Time(mono.Second), size: 1200}
+	for i := range cfg.Channels {
+		c := cfg.Channels[i]
+		if uint8(c.Mode) != uint8(wire.DefaultMode(uint8(i))) || c.Priority != 0 || c.Weight != wire.DefaultWeight {
+			cfg.Params.Channels = append(cfg.Params.Channels, wire.ChannelParam{
+				Channel: uint8(i), Mode: wire.Mode(c.Mode), Priority: c.Priority, Weight: c.Weight, InitialMax: cfg.Params.InitialMaxChannel,
+			})
+		}
+	}
+	for i := range p.ends {
+		e := &pipeEnd{p: p, me: i, seen: map[int]bool{}, taken: map[uint64]*sentMessage{}, free: cfg.SendBuffer}
+		e.sh = &Shared{Config: cfg, Pool: mem.NewPool(func(n int) []byte { return make([]byte, n) }, 0), Chunks: new(mem.Chunks), HashKey: seed}
+		e.m.init(e.sh, uint32(i))
+		if ch := e.m.setPeerParams(&cfg.Params); ch >= 0 {
+			t.Fatalf("channel %d mismatches", ch)
+		}
+		for c := range numChannels {
+			e.out[c] = outModel{newest: map[uint64]uint64{}, sure: map[uint64]bool{}, keys: map[uint64]uint64{}, tags: map[uint64]uint64{}}
+			e.in[c] = inModel{got: map[uint64]bool{}, newest: map[uint64]uint64{}, highest: -1}
+		}
+		p.ends[i] = e
+	}
+	return p
+}
+
+func (e *pipeEnd) peer() *pipeEnd { return e.p.ends[1-e.me] }
+
+// payloadOf makes the content of a message: its number, and bytes that follow from it.
+func payloadOf(dst []byte, channel uint16, n uint64, size int) []byte {
+	b := binary.BigEndian.AppendUint64(dst[:0], n<<8|uint64(channel))
+	for i := 8; i < size; i++ {
+		b = append(b, byte(uint64(i)*(n+uint64(channel)+3)>>2))
+	}
+	return b[:size]
+}
+
+// place puts a payload into the end's chunk, as the mailbox would.
+func (e *pipeEnd) place(payload []byte) (mem.ChunkID, uint32, []byte) {
+	if len(payload) > mem.ChunkSize/2 || e.p.rng.IntN(20) == 0 {
+		return 0, 0, payload
+	}
+	if e.chunk == 0 || e.fill+len(payload) > mem.ChunkSize {
+		e.sh.Chunks.Release(e.chunk)
+		e.chunk, e.fill = e.sh.Chunks.Add(make([]byte, mem.ChunkSize)), 0
+	}
+	b := e.sh.Chunks.Bytes(e.chunk)
+	off := e.fill
+	copy(b[off:], payload)
+	e.fill += len(payload)
+	return e.chunk, uint32(off), b[off:e.fill:e.fill]
+}
+
+// say sends one random message.
+func (e *pipeEnd) say() {
+	rng := e.p.rng
+	channels := []uint16{0, 1, 2, 3, 4, 7, 9}
+	c := channels[rng.IntN(len(channels))]
+	size := 8 + rng.IntN(100)
+	switch rng.IntN(20) {
+	case 0:
+		size = 8 + rng.IntN(20_000)
+	case 1, 2:
+		size = 8 + rng.IntN(3000)
+	}
+	o := &e.out[c]
+	msg := &Message{Channel: c}
+	if e.sh.Config.Channels[c].Mode == Latest {
+		msg.Key = uint64(rng.IntN(6))
+	}
+	if rng.IntN(3) == 0 {
+		msg.TTL = mono.Duration(1+rng.IntN(80)) * mono.Millisecond
+	}
+	if rng.IntN(2) == 0 {
+		e.tags++
+		msg.Tag = e.tags
+	}
+	chunk, off, payload := e.place(payloadOf(make([]byte, size), c, o.n, size))
+	msg.Chunk, msg.Offset, msg.Payload = chunk, off, payload
+	switch r := e.m.send(e.p.now, msg); r {
+	case SendOK:
+	case SendBlocked:
+		if msg.Tag != 0 {
+			e.tags--
+		}
+		return
+	default:
+		e.p.t.Fatalf("send answered %d", r)
+	}
+	e.sends--
+	e.free -= size + messageOverhead
+	o.keys[o.n] = msg.Key
+	if msg.TTL == 0 {
+		o.sure[o.n] = true
+	}
+	o.newest[msg.Key] = o.n
+	if msg.Tag != 0 {
+		e.taken[msg.Tag] = &sentMessage{channel: c, n: o.n}
+		o.tags[o.n] = msg.Tag
+	}
+	o.n++
+}
+
+// transmit builds packets while there is something to say and room in a pretended window.
+func (e *pipeEnd) transmit(window int) {
+	for e.fly < window && e.m.wantsToSend() {
+		before := e.log.records.len()
+		b := e.m.appendFrames(e.p.now, make([]byte, 0, e.p.size), e.p.size-e.p.rng.IntN(200), &e.log)
+		if len(b) > e.p.size {
+			e.p.t.Fatalf("a packet of %d bytes", len(b))
+		}
+		if len(b) == 0 {
+			if e.log.records.len() != before {
+				e.p.t.Fatalf("a record without a frame")
+			}
+			return
+		}
+		pkt := pipePacket{at: e.p.now}
+		for i := before; i < e.log.records.len(); i++ {
+			pkt.records = append(pkt.records, *e.log.records.at(i))
+		}
+		if len(pkt.records) == 0 {
+			e.p.t.Fatalf("a frame without a record")
+		}
+		e.fly++
+		e.p.launch(flyingFrame{to: 1 - e.me, number: len(e.sent), bytes: b})
+		e.sent = append(e.sent, pkt)
+	}
+}
+
+func (p *pipe) launch(f flyingFrame) {
+	for range 1 + btoi(p.rng.Float64() < p.dup) {
+		if p.rng.Float64() < p.loss {
+			continue
+		}
+		f.at = p.now.Add(mono.Duration(5+p.rng.IntN(10)) * mono.Millisecond)
+		p.air = append(p.air, f)
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// receive takes a packet that has not been there before, as the replay window sees to.
+func (e *pipeEnd) receive(f flyingFrame) {
+	if f.acks != nil {
+		for _, n := range f.acks {
+			e.acked(n)
+		}
+		return
+	}
+	if !e.seen[f.number] {
+		e.seen[f.number] = true
+		b := bytes.Clone(f.bytes)
+		for len(b) > 0 {
+			n, code := e.m.handleFrame(e.p.now, uint64(b[0]), b[1:])
+			if n < 0 {
+				e.p.t.Fatalf("end %d: frame %#x closes with %v", e.me, b[0], code)
+			}
+			b = b[1+n:]
+		}
+		e.drain()
+	}
+	acks := make([]int, 0, 8)
+	for n := range e.seen {
+		if n > f.number-20 {
+			acks = append(acks, n)
+		}
+	}
+	slices.Sort(acks)
+	e.p.launch(flyingFrame{to: 1 - e.me, acks: acks})
+}
+
+func (e *pipeEnd) acked(n int) {
+	k := &e.sent[n]
+	if k.settled {
+		if e.p.rng.IntN(10) > 0 {
+			return // now and then an acknowledgment is taken twice
+		}
+	} else {
+		k.settled = true
+		if !k.lost {
+			e.fly--
+		}
+	}
+	for i := range k.records {
+		e.m.onAcked(e.p.now, &k.records[i])
+	}
+	for e.low < len(e.sent) && e.sent[e.low].settled {
+		e.low++
+	}
+}
+
+// recover declares packets lost by time, and sometimes repeats one that is not.
+func (e *pipeEnd) recover() {
+	for n := e.low; n < len(e.sent); n++ {
+		k := &e.sent[n]
+		if k.settled || k.lost {
+			continue
+		}
+		late := k.at.Add(35*mono.Millisecond) <= e.p.now
+		if !late && e.p.rng.IntN(100) > 0 {
+			continue
+		}
+		if late {
+			k.lost = true
+			e.fly--
+		}
+		for i := range k.records {
+			e.m.onLost(e.p.now, &k.records[i])
+		}
+	}
+}
+
+// drain takes the events, as the shard does.
+func (e *pipeEnd) drain() {
+	for i := range e.sh.Events {
+		ev := &e.sh.Events[i]
+		switch ev.Kind {
+		case EventMessage:
+			e.message(ev)
+			e.sh.Pool.Put(ev.Ref)
+		case EventGap:
+			e.gap(ev)
+		case EventOutcome:
+			s := e.taken[ev.Tag]
+			if s == nil || s.outcome != 0 {
+				e.p.t.Fatalf("tag %d has a second outcome", ev.Tag)
+			}
+			s.outcome = ev.Outcome
+		case EventWritable:
+			e.free += int(ev.N)
+		default:
+			e.p.t.Fatalf("event %d", ev.Kind)
+		}
+	}
+	e.sh.Events = e.sh.Events[:0]
+	if cfg := e.sh.Config; e.free != cfg.SendBuffer-e.m.buffered {
+		e.p.t.Fatalf("%d bytes of the send buffer are free by the events, %d in truth", e.free, cfg.SendBuffer-e.m.buffered)
+	}
+}
+
+// message checks a delivered message against the promise of its mode.
+func (e *pipeEnd) message(ev *Event) {
+	t, in, o := e.p.t, &e.in[ev.Channel], &e.peer().out[ev.Channel]
+	n := binary.BigEndian.Uint64(ev.Payload) >> 8
+	if want := payloadOf(make([]byte, len(ev.Payload)), ev.Channel, n, len(ev.Payload)); !bytes.Equal(want, ev.Payload) {
+		t.Fatalf("channel %d: message %d has other bytes than were sent", ev.Channel, n)
+	}
+	mode := e.sh.Config.Channels[ev.Channel].Mode
+	if in.got[n] {
+		t.Fatalf("channel %d: message %d came twice", ev.Channel, n)
+	}
+	in.got[n] = true
+	switch mode {
+	case Ordered:
+		if ev.ID != in.next {
+			t.Fatalf("channel %d: ID %d instead of %d", ev.Channel, ev.ID, in.next)
+		}
+		in.next++
+	case Latest:
+		if ev.Key != o.keys[n] {
+			t.Fatalf("channel %d: message %d has key %d", ev.Channel, n, ev.Key)
+		}
+		if last, ok := in.newest[ev.Key]; ok && last >= n {
+			t.Fatalf("channel %d: value %d of key %d after %d", ev.Channel, n, ev.Key, last)
+		}
+		in.newest[ev.Key] = n
+	case Sequenced:
+		if int64(ev.ID) <= in.highest {
+			t.Fatalf("channel %d: ID %d after %d", ev.Channel, ev.ID, in.highest)
+		}
+		in.highest = int64(ev.ID)
+	}
+	if mode.Reliable() {
+		e.waiting = append(e.waiting, consumption{ev.Channel, len(ev.Payload)})
+	}
+}
+
+func (e *pipeEnd) gap(ev *Event) {
+	in := &e.in[ev.Channel]
+	in.missing += uint64(ev.N)
+	if e.sh.Config.Channels[ev.Channel].Mode == Ordered {
+		if ev.ID != in.next+uint64(ev.N) {
+			e.p.t.Fatalf("channel %d: a gap of %d ends at %d, the floor is %d", ev.Channel, ev.N, ev.ID, in.next)
+		}
+		in.next = ev.ID
+	}
+}
+
+// consume has the application done with some messages.
+func (e *pipeEnd) consume(all bool) {
+	for len(e.waiting) > 0 && (all || e.p.rng.IntN(3) > 0) {
+		i := e.p.rng.IntN(len(e.waiting))
+		e.m.consumed(e.p.now, e.waiting[i].channel, e.waiting[i].size)
+		e.waiting[i] = e.waiting[len(e.waiting)-1]
+		e.waiting = e.waiting[:len(e.waiting)-1]
+	}
+}
+
+// tick lets a millisecond pass.
+func (p *pipe) tick() {
+	p.now = p.now.Add(mono.Millisecond)
+	air := p.air
+	p.air = nil
+	for _, f := range air {
+		if f.at > p.now {
+			p.air = append(p.air, f)
+			continue
+		}
+		p.ends[f.to].receive(f)
+	}
+	for _, e := range p.ends {
+		for range p.rng.IntN(20) {
+			if e.sends > 0 {
+				e.say()
+			}
+		}
+		if e.m.deadline() <= p.now {
+			e.m.handleTimeout(p.now)
+			if e.m.deadline() <= p.now {
+				p.t.Fatalf("handleTimeout left its deadline in the past")
+			}
+		}
+		e.recover()
+		e.consume(e.sends == 0)
+		e.drain()
+		if p.pack && p.rng.IntN(30) == 0 {
+			e.repack()
+		}
+		e.transmit(1 + p.rng.IntN(30))
+		e.drain()
+		e.check()
+	}
+}
+
+// repack replaces the channels by what their packed form gives.
+func (e *pipeEnd) repack() {
+	b := e.m.appendPacked(nil, e.p.now)
+	e.m.release()
+	e.m.init(e.sh, uint32(e.me))
+	if n := e.m.parsePacked(e.sh, b, e.p.now); n != len(b) {
+		e.p.t.Fatalf("%d of %d packed bytes were read", n, len(b))
+	}
+}
+
+// check compares what is counted with what there is.
+func (e *pipeEnd) check() {
+	t, m := e.p.t, &e.m
+	ready, unresolved, windowed, windows, buffered, partials := btoi(m.due != 0), 0, 0, 0, 0, int(m.loose.n)
+	var reserved, counted, consumed uint64
+	for i := range m.chans {
+		ch := &m.chans[i]
+		ready += btoi(ch.due != 0) + btoi(ch.armed&armedFresh != 0) + btoi(ch.armed&armedRepeat != 0)
+		if ch.mode.Reliable() {
+			unresolved += ch.queue.len()
+			windowed += int(ch.sent)
+		}
+		windows += ch.window.len()
+		repeats, cost, frontCost := 0, uint64(0), ch.frontCost
+		for j := range ch.queue.len() {
+			q := ch.queue.at(j)
+			if q.flags&entryDropped == 0 {
+				buffered += q.cost()
+			}
+			if q.flags&entryReserved != 0 {
+				frontCost += uint64(q.cost())
+			}
+			repeats += btoi(q.flags&entryRepeat != 0)
+		}
+		for j := range ch.window.len() {
+			cost += ch.window.at(j).cost()
+			partials += btoi(ch.window.at(j).state() == incomingPartial)
+		}
+		if repeats != int(ch.repeats) || cost != ch.windowCost || frontCost != ch.reserved || ch.reserved > ch.limit {
+			t.Fatalf("channel %d: %d repeats counted as %d, window cost %d as %d, reserved %d as %d of %d",
+				ch.number, repeats, ch.repeats, cost, ch.windowCost, frontCost, ch.reserved, ch.limit)
+		}
+		reserved, counted, consumed = reserved+ch.reserved, counted+ch.counted, consumed+ch.consumed
+	}
+	inUse := 0
+	for i := range m.reasm {
+		inUse += btoi(m.reasm[i].total != 0)
+	}
+	if ready != m.ready || unresolved != m.unresolved || windowed != m.windowed || windows != m.windows || buffered != m.buffered ||
+		reserved != m.reserved || counted != m.counted || consumed != m.consumedTotal || partials != m.partials+int(m.loose.n) || inUse != partials {
+		t.Fatalf("counted %d %d %d %d %d %d %d %d %d, there are %d %d %d %d %d %d %d %d %d (%d)",
+			m.ready, m.unresolved, m.windowed, m.windows, m.buffered, m.reserved, m.counted, m.consumedTotal, m.partials+int(m.loose.n),
+			ready, unresolved, windowed, windows, buffered, reserved, counted, consumed, partials, inUse)
+	}
+}
+
+// run lets both applications send n messages and the link heal, and checks that everything reliable arrived and that nothing
+// is held any more.
+func (p *pipe) run(n int) {
+	p.ends[0].sends, p.ends[1].sends = n, n
+	for range 30_000 {
+		p.tick()
+		if p.ends[0].sends+p.ends[1].sends == 0 {
+			p.loss, p.dup = 0, 0
+			if p.quiet() {
+				break
+			}
+		}
+	}
+	for range 3000 {
+		p.tick() // unreliable reassembly ends
+	}
+	if !p.quiet() {
+		p.dump()
+		p.t.Fatalf("after all messages were sent the pipe does not come to rest: %d, %d unresolved, ready %d, %d",
+			p.ends[0].m.unresolved, p.ends[1].m.unresolved, p.ends[0].m.ready, p.ends[1].m.ready)
+	}
+	for _, e := range p.ends {
+		e.promises()
+		e.credit()
+	}
+	for _, e := range p.ends {
+		e.m.abort()
+		e.drain()
+		e.m.release()
+		e.sh.Chunks.Release(e.chunk)
+		if e.sh.Pool.InUse() != 0 || e.sh.Chunks.InUse() != 0 {
+			p.t.Fatalf("%d blocks and %d chunks are still in use", e.sh.Pool.InUse(), e.sh.Chunks.InUse())
+		}
+		for tag := range e.taken {
+			if e.taken[tag].outcome == 0 {
+				p.t.Fatalf("tag %d has no outcome", tag)
+			}
+		}
+	}
+}
+
+func (p *pipe) quiet() bool {
+	for _, e := range p.ends {
+		if !e.m.flushed() || e.m.wantsToSend() || len(e.waiting) > 0 || e.sends > 0 || e.fly > 0 {
+			return false
+		}
+	}
+	return len(p.air) == 0
+}
+
+// promises checks that everything that had to arrive did.
+func (e *pipeEnd) promises() {
+	for c := range numChannels {
+		o, in := &e.out[c], &e.peer().in[c]
+		mode := e.sh.Config.Channels[c].Mode
+		switch mode {
+		case Ordered, Unordered:
+			for n := range o.n {
+				outcome := Outcome(0)
+				if tag := o.tags[n]; tag != 0 {
+					outcome = e.taken[tag].outcome
+				}
+				if o.sure[n] && !in.got[n] || outcome == Delivered && !in.got[n] || o.sure[n] && outcome > Delivered {
+					e.p.t.Fatalf("channel %d: message %d: arrived %v, outcome %d", c, n, in.got[n], outcome)
+				}
+			}
+			if arrived := uint64(len(in.got)); arrived+in.missing != o.n {
+				e.p.t.Fatalf("channel %d: %d messages sent, %d arrived, %d are missing by the notices", c, o.n, arrived, in.missing)
+			}
+		case Latest:
+			for key, n := range o.newest {
+				if o.sure[n] && in.newest[key] != n {
+					e.p.t.Fatalf("channel %d: the newest value of key %d is %d, %d arrived", c, key, n, in.newest[key])
+				}
+			}
+		}
+	}
+}
+
+// credit checks that at rest nothing is owed, to the byte.
+func (e *pipeEnd) credit() {
+	m, peer := &e.m, &e.peer().m
+	if m.reserved != peer.counted || peer.counted != peer.consumedTotal {
+		e.p.t.Fatalf("%d taken, %d counted, %d given back", m.reserved, peer.counted, peer.consumedTotal)
+	}
+	for i := range m.chans {
+		ch := &m.chans[i]
+		if o := peer.existing(ch.number); o != nil && (ch.reserved != o.counted || o.counted != o.consumed) {
+			e.p.t.Fatalf("channel %d: %d taken, %d counted, %d given back", ch.number, ch.reserved, o.counted, o.consumed)
+		}
+	}
+}
+
+// dump prints where both ends stand.
+func (p *pipe) dump() {
+	for _, e := range p.ends {
+		m := &e.m
+		p.t.Logf("end %d: ready %d due %x control %x unresolved %d buffered %d limit %d reserved %d in flight %d", e.me, m.ready, m.due,
+			m.control, m.unresolved, m.buffered, m.limit, m.reserved, e.fly)
+		for i := range m.chans {
+			ch := &m.chans[i]
+			p.t.Logf("  channel %d mode %d: armed %x due %x waits %d sent %d of %d settled %d skip %d base %d repeats %d credit %d of %d",
+				ch.number, ch.mode, ch.armed, ch.due, ch.waits, ch.sent, ch.queue.len(), ch.settled, ch.skip, ch.base, ch.repeats, ch.reserved, ch.limit)
+			p.t.Logf("    next %d window %d counted %d consumed %d of %d", ch.next, ch.window.len(), ch.counted, ch.consumed, ch.advertised)
+		}
+	}
+}
