@@ -6,10 +6,10 @@ const (
 	maxMessage = 16 << 10
 )
 
-// framer cuts the peer's bytes into handshake messages. crypto/tls would do
-// that too, but it must never see bytes behind the message that ends a level:
-// with trailing bytes behind Finished, go1.26's handshake goroutine returns
-// without waking its caller, which then waits for ever.
+// framer cuts the peer's bytes into handshake messages. crypto/tls does that
+// too, but it buffers four times as much, and takes bytes behind the message
+// that ends a level for a fault of its own. Message by message, what follows
+// such a message meets the level's check in Handle.
 type framer struct {
 	buf []byte // the beginning of a message
 }
