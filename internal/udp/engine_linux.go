@@ -72,6 +72,9 @@ type socket struct {
 	connected  bool
 	fixedLocal bool   // bound to one address, which needs no telling
 	queued     bool   // is in Engine.ready
+	ecn        uint8  // what the socket sends by itself
+	otherECN   uint8  // what the last entries wanted instead,
+	otherRun   uint8  // and how many of them there were
 	drops      uint32 // SO_RXQ_OVFL as last seen
 	stamp      uint32
 	local      Addr

@@ -242,6 +242,76 @@ func TestECNCrosses(t *testing.T) {
 	}
 }
 
+func TestSocketTakesTheUsualECNBits(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			skipWithoutIPv6(t, f.client)
+			server := testServer(t, f.server)
+			client := testClient(t, at(server, f.client))
+			var in, back ReadBatch
+			defer in.Free()
+			defer back.Free()
+			// Runs long enough for a change, and in the same batch other bits.
+			for i, usual := range []uint8{2, 0, 1, 2} {
+				for range 3 {
+					var there, here WriteBatch
+					for k := range 20 {
+						ecn := usual
+						if k%7 == 6 {
+							ecn = uint8(k+i) & 3
+						}
+						there.Outs = append(there.Outs, Out{Data: []byte{ecn}, ECN: ecn})
+					}
+					send(t, client, there.Outs...)
+					for _, q := range receive(t, server, &in, 20) {
+						if q.data[0] != q.ecn {
+							t.Fatalf("sent %d, the server received %d", q.data[0], q.ecn)
+						}
+						here.Outs = append(here.Outs, Out{Data: []byte(q.data), ECN: q.ecn, Remote: q.remote, Local: q.local})
+					}
+					send(t, server, here.Outs...)
+					for _, a := range receive(t, client, &back, 20) {
+						if a.data[0] != a.ecn {
+							t.Fatalf("sent %d, the client received %d", a.data[0], a.ecn)
+						}
+					}
+				}
+				// The last run of a round is not long enough to change again.
+				for range ecnChange + 1 {
+					send(t, client, Out{Data: []byte{usual}, ECN: usual})
+				}
+				receive(t, server, &in, ecnChange+1)
+				if client.socks[0].ecn != usual {
+					t.Fatalf("the socket still sends %d, not %d", client.socks[0].ecn, usual)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusedECNChangeCostsNothing(t *testing.T) {
+	refuse := func(s *system) {
+		s.setsockoptInt = func(fd, level, option, value int) error {
+			if option == unix.IP_TOS && level == unix.IPPROTO_IP {
+				return unix.EPERM
+			}
+			return unix.SetsockoptInt(fd, level, option, value)
+		}
+	}
+	server := testServer(t, "[::]:0", refuse)
+	client := testClient(t, at(server, "127.0.0.1"), refuse)
+	var in ReadBatch
+	defer in.Free()
+	for i := range 50 {
+		send(t, client, Out{Data: []byte("x"), ECN: 2})
+		q := receive(t, server, &in, 1)[0]
+		send(t, server, Out{Data: []byte("x"), ECN: 2, Remote: q.remote, Local: q.local})
+		if a := receive(t, client, &in, 1)[0]; q.ecn != 2 || a.ecn != 2 {
+			t.Fatalf("round %d: received %d and %d", i, q.ecn, a.ecn)
+		}
+	}
+}
+
 func TestReplyLeavesFromTheAddressThatWasAddressed(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", "[::]:0"} {
 		t.Run(addr, func(t *testing.T) {
