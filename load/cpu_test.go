@@ -1,0 +1,107 @@
+package load
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit.example/godwit/internal/mono"
+)
+
+func TestMachineTimesAreRead(t *testing.T) {
+	const text = "cpu  100 20 30 400 5 6 70 8 50 0\ncpu0 1 2 3 4\nintr 1\n"
+	m := parseMachine(text, true)
+	if !m.ok || m.busy != 150*tick || m.steal != 8*tick || m.all != 639*tick {
+		t.Errorf("%+v", m)
+	}
+	// Where the kernel charges interrupts to processes as well, they belong to
+	// what the processes' times are taken off.
+	if m := parseMachine(text, false); m.busy != 226*tick {
+		t.Errorf("busy %v with interrupts, want 2.26 s", m.busy)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu a b c d e f g h i j"} {
+		if parseMachine(bad, true).ok {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestProcessTimesAreReadBehindAnyName(t *testing.T) {
+	const rest = " S 1 1 1 0 -1 4194560 100 0 0 0 123 45 0 0 20 0 5 0 1000 1 1\n"
+	for _, name := range []string{"(cat)", "(a b)", "(a) S 9 9 9 9)"} {
+		if d, ok := parseProcess("42 " + name + rest); !ok || d != 168*tick {
+			t.Errorf("%s: %v, %v", name, d, ok)
+		}
+	}
+	for _, bad := range []string{"", "42 (cat", "42 (cat) S 1"} {
+		if _, ok := parseProcess(bad); ok {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
+	a := sample{at: begin, machine: machine{ok: true}, ownOK: true, serverOK: true}
+	b := a
+	b.at = begin.Add(10 * time.Second)
+	b.echoed = 200_000
+	b.machine = machine{busy: 9 * time.Second, steal: time.Second, all: 20 * time.Second, ok: true}
+	b.own = 4 * time.Second
+	b.server = 3 * time.Second
+
+	u := usageBetween(&a, &b, true)
+	if *u.serverPercent != 30 || *u.serverMicros != 15 || *u.other != 0.1 || *u.steal != 0.05 {
+		t.Errorf("server %v %%, %v µs, others %v, steal %v", *u.serverPercent, *u.serverMicros, *u.other, *u.steal)
+	}
+	u = usageBetween(&a, &b, false)
+	if *u.other != 0.25 {
+		t.Errorf("others %v: a server elsewhere uses nothing here", *u.other)
+	}
+	b.serverOK = false
+	u = usageBetween(&a, &b, true)
+	if u.serverPercent != nil || u.serverMicros != nil || u.other != nil {
+		t.Error("made up what a server that does not tell its time uses, or what others do")
+	}
+}
+
+func TestServerTimeComesFromVarz(t *testing.T) {
+	page := `{"process": {"cpu_s": 1.5}, "more": []}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/varz" {
+			_, _ = w.Write([]byte(page))
+		}
+	}))
+	defer s.Close()
+	read := varz(strings.TrimPrefix(s.URL, "http://"))
+	if d, ok := read(context.Background()); !ok || d != 1500*time.Millisecond {
+		t.Errorf("%v, %v", d, ok)
+	}
+	page = `{"process": {"cpu_s": null}}`
+	if _, ok := read(context.Background()); ok {
+		t.Error("a server that does not know its time was believed")
+	}
+	s.Close()
+	if _, ok := read(context.Background()); ok {
+		t.Error("a server out of reach was believed")
+	}
+}
+
+func TestOwnTimesCanBeReadOnLinux(t *testing.T) {
+	m := readMachine()
+	if !m.ok {
+		t.Skip("no /proc/stat here")
+	}
+	before, ok := processCPU(0)
+	for began := mono.Now(); mono.Now().Sub(began) < 50*time.Millisecond; {
+	}
+	after, ok2 := processCPU(0)
+	if !ok || !ok2 || after <= before {
+		t.Errorf("%v, then %v after 50 ms of work", before, after)
+	}
+	if _, ok := processCPU(1 << 30); ok {
+		t.Error("a process that does not exist has a time")
+	}
+}

@@ -1,0 +1,185 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"godwit.example/godwit/internal/mono"
+)
+
+// transport carries the messages of a run.
+type transport interface {
+	sender
+	// connect opens all connections. It returns before the first message.
+	connect(ctx context.Context) error
+	// drive runs the generator from start on until it has finished.
+	drive(ctx context.Context, g *generator, start mono.Time) error
+	// packets returns what the transport counted since it connected; ok is
+	// false if it has no such counts.
+	packets() (c packetCounts, ok bool)
+	// remote is the server's address, once connected.
+	remote() netip.Addr
+	close()
+}
+
+// packetCounts are counts of the clients' packets and messages.
+type packetCounts struct{ packets, lost, messages, repeated uint64 }
+
+// share returns the growth of one count as a share of that of another.
+func share(part, whole uint64) *float64 {
+	if whole == 0 {
+		return nil
+	}
+	return ptr(float64(part) / float64(whole))
+}
+
+// startDelay lets the last handshakes settle.
+const startDelay = 50 * time.Millisecond
+
+// Run generates the load that cfg describes and measures it, then the same with
+// the references if they are asked for. An error means that there is no result: a
+// connection did not come about, or broke. A reference that could not run has a
+// Result that says so in its Reasons.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	c, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	var server serverCPU
+	if c.Varz != "" {
+		server = varz(c.Varz)
+	}
+	clients, err := newClients(&c)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{cfg: &c, name: "godwit", order: orderOf(c.mode()), lossy: !c.mode().Reliable(), server: server, handshake: true}
+	result, err := r.measure(ctx, clients)
+	if err != nil || !c.Reference {
+		return result, err
+	}
+	result.Reference = map[string]*Result{}
+	for _, name := range references {
+		ref, err := runReference(ctx, &c, name)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			ref = &Result{Connections: c.Connections, Reasons: []string{err.Error()}}
+		}
+		result.Reference[name] = ref
+	}
+	return result, nil
+}
+
+// run is one load over one transport.
+type run struct {
+	cfg    *Config
+	name   string
+	order  order
+	lossy  bool
+	server serverCPU
+
+	handshake bool // connecting takes the server's part
+}
+
+// measure connects, loads and judges. It closes t.
+func (r *run) measure(ctx context.Context, t transport) (*Result, error) {
+	defer t.close()
+	c := r.cfg
+	began := mono.Now()
+	r.report("connecting", 0, 0)
+	if err := t.connect(ctx); err != nil {
+		return nil, err
+	}
+	handshakes := float64(c.Connections) / mono.Now().Sub(began).Seconds()
+	before, counted := t.packets()
+
+	g := newGenerator(c, t, r.order, r.lossy)
+	start := mono.Now().Add(startDelay)
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	watched := make(chan [2]sample, 1)
+	go func() { watched <- r.watch(watching, g, start) }()
+	err := t.drive(ctx, g, start)
+	if err != nil {
+		stop()
+	}
+	samples := <-watched
+	if err != nil {
+		return nil, err
+	}
+	u := usageBetween(&samples[0], &samples[1], isLocal(t.remote()))
+	result := newResult(c, g, &u)
+	if r.handshake {
+		result.HandshakesPerSecond = &handshakes
+	}
+	if after, ok := t.packets(); ok && counted {
+		result.RetransmissionRate = share(after.repeated-before.repeated, after.messages-before.messages)
+		result.PacketLossRate = share(after.lost-before.lost, after.packets-before.packets)
+	}
+	return result, nil
+}
+
+// watch takes the samples at the two ends of the measurement and reports
+// progress meanwhile. The first one is taken a little early, so that asking the
+// server for its figures does not disturb it while it is being measured.
+func (r *run) watch(ctx context.Context, g *generator, start mono.Time) (s [2]sample) {
+	c := r.cfg
+	from := start.Add(c.Warmup)
+	end := from.Add(c.Duration)
+	r.wait(ctx, start, from.Add(-startDelay/2))
+	s[0] = takeSample(ctx, g, r.server)
+	r.wait(ctx, start, end)
+	s[1] = takeSample(ctx, g, r.server)
+	return s
+}
+
+const reportEvery = 100 * time.Millisecond
+
+// wait reports progress until the time comes or ctx ends.
+func (r *run) wait(ctx context.Context, start, until mono.Time) {
+	c := r.cfg
+	for {
+		now := mono.Now()
+		r.report(r.name, now.Sub(start), c.Warmup+c.Duration)
+		left := until.Sub(now)
+		if left <= 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(min(left, reportEvery)):
+		}
+	}
+}
+
+func (r *run) report(what string, done, total time.Duration) {
+	if f := r.cfg.Progress; f != nil {
+		f(what, min(max(done, 0), total), total)
+	}
+}
+
+// isLocal reports whether an address is one of this machine's.
+func isLocal(ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	if ip.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(own, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().WithZone("") == ip
+	})
+}
+
+// errConnection is the error of a connection that did not come about or broke.
+func errConnection(k int, err error) error { return fmt.Errorf("load: connection %d: %w", k, err) }

@@ -1,0 +1,107 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"godwit.example/godwit/internal/mono"
+)
+
+// A sample is what is known at one end of a measurement.
+type sample struct {
+	at       mono.Time
+	echoed   uint64
+	machine  machine
+	own      time.Duration
+	ownOK    bool
+	server   time.Duration
+	serverOK bool
+}
+
+// serverCPU reads the server's CPU time so far; ok is false if it cannot.
+type serverCPU func(context.Context) (used time.Duration, ok bool)
+
+func takeSample(ctx context.Context, g *generator, server serverCPU) sample {
+	s := sample{at: mono.Now(), echoed: g.echoed.Load(), machine: readMachine()}
+	s.own, s.ownOK = processCPU(0)
+	if server != nil {
+		s.server, s.serverOK = server(ctx)
+	}
+	return s
+}
+
+// usage is what happened between two samples. What could not be read is nil.
+type usage struct {
+	serverPercent *float64 // of one CPU
+	serverMicros  *float64 // a message
+	other         *float64 // share of the machine that neither end of the load used
+	steal         *float64 // share of the machine that the hypervisor kept
+}
+
+// usageBetween compares two samples. local says that the server runs on this
+// machine, so that its time is not anybody else's.
+func usageBetween(a, b *sample, local bool) usage {
+	var u usage
+	elapsed := b.at.Sub(a.at).Seconds()
+	server := (b.server - a.server).Seconds()
+	known := a.serverOK && b.serverOK && elapsed > 0
+	if known {
+		u.serverPercent = ptr(100 * server / elapsed)
+		if n := b.echoed - a.echoed; n > 0 {
+			u.serverMicros = ptr(1e6 * server / float64(n))
+		}
+	}
+	all := (b.machine.all - a.machine.all).Seconds()
+	if !a.machine.ok || !b.machine.ok || all <= 0 {
+		return u
+	}
+	u.steal = ptr((b.machine.steal - a.machine.steal).Seconds() / all)
+	if a.ownOK && b.ownOK && (known || !local) {
+		other := (b.machine.busy - a.machine.busy).Seconds() - (b.own - a.own).Seconds()
+		if local {
+			other -= server
+		}
+		u.other = ptr(max(other, 0) / all)
+	}
+	return u
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// varz reads the server's CPU time from its admin pages.
+func varz(addr string) serverCPU {
+	return func(ctx context.Context) (time.Duration, bool) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		d, err := readVarz(ctx, addr)
+		return d, err == nil
+	}
+}
+
+func readVarz(ctx context.Context, addr string) (time.Duration, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/varz", nil)
+	if err != nil {
+		return 0, err
+	}
+	once := http.Transport{DisableKeepAlives: true} // asked twice, far apart
+	response, err := once.RoundTrip(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	var page struct {
+		Process struct {
+			CPU *float64 `json:"cpu_s"`
+		} `json:"process"`
+	}
+	switch err := json.NewDecoder(response.Body).Decode(&page); {
+	case err != nil:
+		return 0, err
+	case page.Process.CPU == nil:
+		return 0, fmt.Errorf("no process.cpu_s at http://%s/varz", addr)
+	}
+	return time.Duration(*page.Process.CPU * float64(time.Second)), nil
+}
