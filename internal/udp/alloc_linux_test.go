@@ -9,11 +9,11 @@ import (
 // roundTrip sends a train and a datagram on each of the client's sockets, has
 // the server echo them and reads them back.
 type roundTrip struct {
-	server, client   *Engine
-	in, back         ReadBatch
-	out, reply, last WriteBatch
-	sockets          int
-	failed           bool
+	server, client *Engine
+	in, back       ReadBatch
+	out, reply     WriteBatch
+	sockets        int
+	failed         bool
 }
 
 func (r *roundTrip) run() {

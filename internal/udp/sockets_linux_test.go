@@ -1,7 +1,9 @@
 package udp
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -216,4 +218,67 @@ func TestBusySocketDoesNotStarveOthers(t *testing.T) {
 		t.Fatalf("after three reads sockets %v were heard, more %v", seen, back.More)
 	}
 	receive(t, client, &back, 100-16*2-14)
+}
+
+func TestClientBindsWhereItIsTold(t *testing.T) {
+	server := testServer(t, "127.0.0.1:0")
+	var in ReadBatch
+	defer in.Free()
+	for _, addr := range []string{"127.0.0.3:0", "[::]:0"} {
+		client := testEngine(t, Config{Client: true, Addr: netip.MustParseAddrPort(addr)})
+		if _, err := client.Connect(at(server, "127.0.0.1")); err != nil {
+			t.Fatal(err)
+		}
+		send(t, client, Out{Data: []byte("x")})
+		want := "127.0.0.3"
+		if addr == "[::]:0" {
+			want = "127.0.0.1"
+		}
+		if got := receive(t, server, &in, 1)[0].remote.AddrPort().Addr().String(); got != want {
+			t.Errorf("bound to %s, but it came from %s", addr, got)
+		}
+	}
+	client := testEngine(t, Config{Client: true, Addr: netip.MustParseAddrPort("192.0.2.1:0")})
+	if _, err := client.Connect(at(server, "127.0.0.1")); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		t.Errorf("bound to an address of another host: %v", err)
+	}
+	if s := client.Stats(); s.Sockets != 0 {
+		t.Errorf("%d sockets after a failure", s.Sockets)
+	}
+}
+
+func TestBusyPollIsAskedFor(t *testing.T) {
+	asked := map[int]int{}
+	e := testEngine(t, Config{BusyPoll: 50 * mono.Microsecond}, func(s *system) {
+		s.setsockoptInt = func(fd, level, option, value int) error {
+			if level == unix.SOL_SOCKET && (option == unix.SO_BUSY_POLL || option == unix.SO_PREFER_BUSY_POLL) {
+				asked[option] = value
+				return nil
+			}
+			return unix.SetsockoptInt(fd, level, option, value)
+		}
+	})
+	if asked[unix.SO_BUSY_POLL] != 50 || asked[unix.SO_PREFER_BUSY_POLL] != 1 || !e.Stats().BusyPoll {
+		t.Errorf("asked for %v", asked)
+	}
+}
+
+func TestQueueOfSocketsKeepsItsOrder(t *testing.T) {
+	var q fifo
+	var model []uint32
+	next := uint32(0)
+	for sockets := 1; sockets <= 300; sockets++ {
+		q.grow(sockets)
+		for q.len() < sockets { // fill, then take out some, so that it wraps
+			q.push(next)
+			model = append(model, next)
+			next++
+		}
+		for range sockets / 3 {
+			if v := q.pop(); v != model[0] {
+				t.Fatalf("%d sockets: got %d, want %d", sockets, v, model[0])
+			}
+			model = model[1:]
+		}
+	}
 }

@@ -161,8 +161,10 @@ func TestBlockedWriteKeepsTheRest(t *testing.T) {
 					t.Fatal(err)
 				}
 				b := WriteBatch{Outs: []Out{
-					{Data: []byte{1}}, {Data: pattern(3, 20, 7), Segment: 20},
-					{Data: pattern(70, 10, 10), Segment: 10}, {Data: []byte{2}},
+					{Data: []byte{1}},
+					{Data: pattern(3, 20, 7), Segment: 20},
+					{Data: pattern(70, 10, 10), Segment: 10},
+					{Data: []byte{2}},
 				}}
 				for deadline := 0; len(b.Outs) > 0; deadline++ {
 					n, blocked := client.Write(&b)
