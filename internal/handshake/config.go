@@ -98,7 +98,8 @@ type ClientOptions struct {
 	// Pins, if any, are the keys that the server may have, the current one and
 	// the next; name and issuer are then not looked at.
 	Pins []Pin
-	// Sessions keeps tickets for resumption; nil means none.
+	// Sessions keeps tickets for resumption; nil means none. Configurations with
+	// VerifyPeerCertificate or GetClientCertificate do not resume.
 	Sessions *SessionCache
 }
 
@@ -128,7 +129,9 @@ func ClientConfig(o ClientOptions) (*tls.Config, error) {
 	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
 		return nil, &Error{Kind: KindHostname, Alert: NoAlert, Err: errors.New("no server name to verify the certificate against")}
 	}
-	if o.Sessions != nil {
+	// crypto/tls asks neither callback when it resumes, so a session could
+	// carry over another configuration's verification or certificate.
+	if o.Sessions != nil && cfg.VerifyPeerCertificate == nil && cfg.GetClientCertificate == nil {
 		cfg.ClientSessionCache = o.Sessions.bind(trustOf(cfg, o.Pins))
 	}
 	return cfg, nil

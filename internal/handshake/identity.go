@@ -13,8 +13,7 @@ import (
 // recheck is how often, at most, certificate files are looked at.
 const recheck = time.Second
 
-// An Identity is the certificate that a server, or a client, presents. One that
-// was loaded from files follows them: at most once a second, when a handshake
+// An Identity is the certificate that a server presents. One that was loaded from files follows them: at most once a second, when a handshake
 // needs it, the files' times and sizes are compared and new ones are loaded. Files
 // that cannot be loaded leave the old certificate in use and are reported.
 // It is safe for concurrent use.
@@ -94,11 +93,6 @@ func (id *Identity) Certificate() *tls.Certificate {
 
 // GetCertificate is Certificate in the form of tls.Config.
 func (id *Identity) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return id.Certificate(), nil
-}
-
-// GetClientCertificate is Certificate in the form of tls.Config, for a client.
-func (id *Identity) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	return id.Certificate(), nil
 }
 

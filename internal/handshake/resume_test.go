@@ -3,6 +3,7 @@ package handshake
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"testing"
 
@@ -52,6 +53,20 @@ func TestPinIsCheckedOnResumptionToo(t *testing.T) {
 	wary.ClientSessionCache = trusting.ClientSessionCache
 	client, _ = run(t, wary, serverCfg)
 	failsWith(t, client, KindPin, 42)
+}
+
+func TestVerificationThatResumptionWouldSkipPreventsIt(t *testing.T) {
+	id := testIdentity(t)
+	serverCfg := serverConfig(t, ServerOptions{Identity: id})
+	calls := 0
+	cfg := &tls.Config{VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { calls++; return nil }}
+	clientCfg := clientConfig(t, ClientOptions{ServerName: "localhost", Pins: []Pin{id.Pin()}, Sessions: NewSessionCache(8), TLS: cfg})
+	for range 3 {
+		resumes(t, clientCfg, serverCfg, false)
+	}
+	if calls != 3 {
+		t.Errorf("verified %d times", calls)
+	}
 }
 
 func TestTicketsAreBoundToNameAndClient(t *testing.T) {

@@ -45,8 +45,9 @@ type Scratch struct {
 // describe the datagram are the caller's.
 //
 // Exactly one AEAD operation is spent on a packet, after the replay check. A
-// packet that failed has undefined contents but for its last 16 bytes, where a
-// stateless reset token may be looked for.
+// packet that was refused has undefined contents but for its last 16 bytes. A
+// stateless reset is refused as OpenFailed or, by chance, as OpenDuplicate, so its
+// token has to be looked for after either.
 func (s *Scratch) Open(k *Keys, pkt []byte, pnOff int, level wire.Level, out *wire.Packet) Result {
 	sp, window := k.space(level)
 	if sp == nil || !sp.read.has() {
