@@ -133,7 +133,7 @@ func TestPortableSharedSocket(t *testing.T) {
 }
 
 func TestPortableEngineLeavesNoGoroutine(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	server, err := OpenPortable(Config{Addr: netip.MustParseAddrPort("127.0.0.1:0")})
 	if err != nil {
 		t.Fatal(err)
