@@ -24,6 +24,9 @@ func New(name string) (h godwit.Handler, ok bool) {
 // maxBacklog bounds what one connection may leave unread before the echo gives it up.
 const maxBacklog = 8 << 20
 
+// closeCode is the application's code of every connection that the echo ends.
+const closeCode = 1
+
 // backlogged is the tag of a connection that has a backlog, so that all others are answered without a lock.
 const backlogged = 1
 
@@ -41,12 +44,22 @@ type backlog struct {
 
 func (e *echo) message(c godwit.Conn, m godwit.Message) {
 	m.Tag, m.TTL = 0, 0
-	if c.Tag() != backlogged {
-		if err := c.SendMessage(m); !errors.Is(err, godwit.ErrWouldBlock) {
-			return // sent, or the connection is gone and Close is about to say why
-		}
+	if c.Tag() == backlogged || !send(c, m) {
+		e.keep(c, m)
 	}
-	e.keep(c, m)
+}
+
+// send reports whether the message is settled: sent, or never to be. A message that cannot be returned at all, because it is larger than
+// the client accepts, ends the connection with that reason.
+func send(c godwit.Conn, m godwit.Message) bool {
+	err := c.SendMessage(m)
+	if errors.Is(err, godwit.ErrWouldBlock) {
+		return false
+	}
+	if err != nil {
+		c.CloseWithError(closeCode, "the echo cannot answer: "+err.Error()) // nothing to do if it is gone already
+	}
+	return true
 }
 
 // keep appends a copy to the connection's backlog. A connection's callbacks never run two at a time, so nothing overtakes it.
@@ -60,7 +73,7 @@ func (e *echo) keep(c godwit.Conn, m godwit.Message) {
 		c.SetTag(backlogged)
 	}
 	if b.bytes += len(m.Payload); b.bytes > maxBacklog {
-		c.CloseWithError(1, "the echo's backlog is full: read faster than you write")
+		c.CloseWithError(closeCode, "the echo's backlog is full: read faster than you write")
 		return
 	}
 	m.Payload = slices.Clone(m.Payload)
@@ -76,7 +89,7 @@ func (e *echo) writable(c godwit.Conn) {
 		return
 	}
 	for i, m := range b.messages {
-		if errors.Is(c.SendMessage(m), godwit.ErrWouldBlock) {
+		if !send(c, m) {
 			b.messages = slices.Delete(b.messages, 0, i)
 			return
 		}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -50,7 +51,7 @@ func dialHint(addr string, err error) error {
 	switch {
 	case errors.As(err, &h) && h.Hint != "":
 		return err // it says so itself
-	case errors.As(err, &h) && h.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &h) && h.Timeout():
 		return fmt.Errorf("%w: is a server running at %s? godwit serve starts one", err, addr)
 	}
 	return err

@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// godwit prepares the program with a state directory of the test's own.
-func godwit(t *testing.T, args ...string) *exec.Cmd {
+// program prepares the program with a state directory of the test's own.
+func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -91,7 +91,7 @@ func (w *watched) wait(t *testing.T, pattern string) []string {
 func serve(t *testing.T, args ...string) *served {
 	t.Helper()
 	s := &served{out: &watched{}, errOut: &watched{}}
-	s.cmd = godwit(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
+	s.cmd = program(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.errOut
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -130,11 +130,11 @@ func TestServeBenchPingAndDrain(t *testing.T) {
 	if b.Listen == "" || b.Pin == "" || b.Admin == "" {
 		t.Fatalf("banner %+v", b)
 	}
-	out, err := godwit(t, "ping", b.Listen, "--count", "3", "--interval", "1ms").CombinedOutput()
+	out, err := program(t, "ping", b.Listen, "--count", "3", "--interval", "1ms").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "3 sent, 3 back") {
 		t.Fatalf("ping: %v\n%s", err, out)
 	}
-	cmd := godwit(t, "bench", b.Listen, "--pin", b.Pin, "--conns", "3", "--rate", "600", "--duration", "500ms", "--warmup", "100ms", "--admin", b.Admin, "--json")
+	cmd := program(t, "bench", b.Listen, "--pin", b.Pin, "--conns", "3", "--rate", "600", "--duration", "500ms", "--warmup", "100ms", "--admin", b.Admin, "--json")
 	out, err = cmd.Output()
 	if err != nil {
 		t.Fatalf("bench: %v\n%s%s", err, out, err.(*exec.ExitError).Stderr)
@@ -213,11 +213,11 @@ func TestBannerLinesWork(t *testing.T) {
 	s := serve(t)
 	try := s.out.wait(t, `try +(\S+) (bench .*)\n`)
 	args := append(strings.Fields(try[2]), "--duration", "300ms", "--warmup", "0s", "--conns", "2", "--rate", "200")
-	if out, err := godwit(t, args...).CombinedOutput(); err != nil || !strings.Contains(string(out), "messages/s") {
+	if out, err := program(t, args...).CombinedOutput(); err != nil || !strings.Contains(string(out), "messages/s") {
 		t.Errorf("%s: %v\n%s", try[2], err, out)
 	}
 	address := s.out.wait(t, `connect +(godwit://\S+\?pin=\S+)\n`)[1]
-	if out, err := godwit(t, "ping", address, "--count", "1").CombinedOutput(); err != nil {
+	if out, err := program(t, "ping", address, "--count", "1").CombinedOutput(); err != nil {
 		t.Errorf("ping %s: %v\n%s", address, err, out)
 	}
 	if err := s.stop(t); err != nil {
@@ -228,10 +228,10 @@ func TestBannerLinesWork(t *testing.T) {
 func TestPlainServerAnswersPlainClientsOnly(t *testing.T) {
 	s := serve(t, "--plain", "--json")
 	b := s.banner(t)
-	if out, err := godwit(t, "ping", b.Listen, "--plain", "--count", "1").CombinedOutput(); err != nil {
+	if out, err := program(t, "ping", b.Listen, "--plain", "--count", "1").CombinedOutput(); err != nil {
 		t.Errorf("ping --plain: %v\n%s", err, out)
 	}
-	if out, err := godwit(t, "ping", b.Listen, "--count", "1").CombinedOutput(); err == nil {
+	if out, err := program(t, "ping", b.Listen, "--count", "1").CombinedOutput(); err == nil {
 		t.Errorf("an encrypting client talks to a plain server:\n%s", out)
 	}
 }
@@ -258,7 +258,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"ping", "127.0.0.1:1", "--timeout", "300ms"}, 1, "godwit serve"},
 		{[]string{"ping", b.Listen, "--size", "1"}, 1, "--size"},
 	} {
-		out, err := godwit(t, c.args...).CombinedOutput()
+		out, err := program(t, c.args...).CombinedOutput()
 		code := 0
 		if exit, ok := err.(*exec.ExitError); ok {
 			code = exit.ExitCode()
