@@ -15,7 +15,7 @@ const (
 	owedTurn     = 256 // bytes that must be owed to a lower level before it goes first
 	owedCap      = 8 * owedTurn
 	fillAttempts = 3 // channels that are tried for the rest of a packet which the one whose turn it is cannot fill
-	unlimited    = 1 << 30
+	anyAmount    = 1 << 30
 )
 
 // packetWriter is a packet under construction.
@@ -36,12 +36,15 @@ func (m *messages) appendFrames(now mono.Time, b []byte, limit int, log *sentLog
 	if m.ready == 0 {
 		return b
 	}
+	if cap(b) < limit {
+		b = append(make([]byte, 0, limit), b...)
+	}
 	w := packetWriter{b: b, limit: limit, fresh: max(limit, m.fullPacket) - packetHead, now: now, log: log}
 	if m.due != 0 || !m.control.empty() {
 		m.appendControl(&w)
 	}
 	if len(m.levels) == 1 {
-		m.appendLevel(&m.levels[0], &w, unlimited)
+		m.appendLevel(&m.levels[0], &w, anyAmount)
 	} else if len(m.levels) > 1 {
 		m.appendLevels(&w)
 	}
@@ -64,7 +67,7 @@ func (m *messages) appendLevels(w *packetWriter) {
 	}
 	for i := range m.levels {
 		before := len(w.b)
-		m.appendLevel(&m.levels[i], w, unlimited)
+		m.appendLevel(&m.levels[i], w, anyAmount)
 		wrote := len(w.b) - before
 		if wrote == 0 {
 			continue
@@ -150,6 +153,9 @@ func (m *messages) appendFresh(ch *channel, w *packetWriter, budget int) {
 			}
 			continue
 		}
+		if !ch.hasExtras && ch.mode.Reliable() && m.writePlain(ch, w, left) {
+			continue
+		}
 		n := m.measure(ch, i, entryQueued, 0, w, left)
 		if n > 0 {
 			m.writeRun(ch, i, n, w)
@@ -188,7 +194,7 @@ func (ch *channel) key(i int) uint64 {
 // and, if they are new, have their credit.
 func (m *messages) measure(ch *channel, i int, state entryState, flags uint8, w *packetWriter, budget int) (n int) {
 	room := w.room() - 1 - wire.VarintLen(uint64(ch.number)) - wire.VarintLen(ch.base+uint64(i))
-	credit, most := uint64(unlimited), ch.queue.len()-i
+	credit, most := uint64(anyAmount), ch.queue.len()-i
 	if flags == 0 && ch.mode.Reliable() {
 		credit = min(ch.limit-ch.reserved, m.limit-m.reserved)
 		most = min(most, int(ch.idWindow())-i, connectionWindow-m.windowed)
@@ -218,6 +224,81 @@ func (m *messages) measure(ch *channel, i int, state entryState, flags uint8, w 
 		n++
 	}
 	return n
+}
+
+// plainCount is the most messages in a frame whose count is to take one byte.
+const plainCount = 63
+
+// writePlain does what measure, writeRun and sentRun do, in one pass over two or more new messages without extras of a reliable
+// channel: the bulk of all traffic. It reports whether it wrote a frame.
+func (m *messages) writePlain(ch *channel, w *packetWriter, budget int) bool {
+	i, q := int(ch.sent), &ch.queue
+	most := min(q.len()-i, int(ch.idWindow())-i, connectionWindow-m.windowed, plainCount)
+	credit := int(min(ch.limit-ch.reserved, m.limit-m.reserved, anyAmount))
+	id := ch.base + uint64(i)
+	off := len(w.b) + 2 + wire.VarintLen(uint64(ch.number)) + wire.VarintLen(id)
+	if most < 2 || !fitsPair(q.at(i), q.at(i+1), w.limit-off, credit) {
+		return false
+	}
+	b := append(w.b, wire.FrameMessages)
+	b = wire.AppendVarint(b, uint64(ch.number))
+	b = wire.AppendVarint(b, id)
+	b = b[:w.limit]
+	end := min(w.limit, off+budget)
+	start, n, total := off, 0, 0
+	var chunk uint32
+	var buf []byte
+	for ; n < most && off < end; n++ {
+		e := q.at(i + n)
+		size := int(e.size)
+		if off+2+size > w.limit || size+messageOverhead > credit || e.state != entryQueued || size >= 1<<14 {
+			break
+		}
+		if size < 64 {
+			b[off] = byte(size)
+			off++
+		} else {
+			b[off], b[off+1] = byte(size>>8)|0x40, byte(size)
+			off += 2
+		}
+		if e.flags&entryPooled != 0 {
+			copy(b[off:off+size], m.sh.Pool.Bytes(mem.Ref(e.where)))
+		} else if size > 0 {
+			if e.where != chunk {
+				chunk = e.where
+				buf = m.sh.Chunks.Bytes(mem.ChunkID(chunk))
+			}
+			copy(b[off:off+size], buf[e.off:])
+		}
+		off += size
+		credit -= size + messageOverhead
+		total += size
+		e.state = entrySent
+		e.flags |= entryReserved
+	}
+	b[start-1] = byte(n)
+	w.b = b[:off]
+	w.log.add(record{kind: recMessages, channel: uint16(ch.number), n: uint32(n), id: id})
+	m.countSent(ch, n, total)
+	m.evaluate(ch)
+	return true
+}
+
+// fitsPair reports whether two new messages fit into the room and have their credit.
+func fitsPair(a, b *queued, room, credit int) bool {
+	return a.state == entryQueued && b.state == entryQueued && a.size < 1<<14 && b.size < 1<<14 &&
+		4+int(a.size)+int(b.size) <= room && a.cost()+b.cost() <= credit
+}
+
+// countSent counts n new messages of a reliable channel as sent.
+func (m *messages) countSent(ch *channel, n, bytes int) {
+	m.sh.Stats.MessagesSent += uint64(n)
+	m.sh.Stats.BytesSent += uint64(bytes)
+	cost := uint64(bytes + n*messageOverhead)
+	ch.reserved += cost
+	m.reserved += cost
+	ch.sent += uint32(n)
+	m.windowed += n
 }
 
 // writeRun appends one frame with the n messages from i on, and its record.
@@ -268,17 +349,13 @@ func (m *messages) sentRun(ch *channel, i, n int) {
 	for j := i; j < i+n; j++ {
 		size += int(ch.queue.at(j).size)
 	}
-	m.sh.Stats.MessagesSent += uint64(n)
-	m.sh.Stats.BytesSent += uint64(size)
 	if !ch.mode.Reliable() {
+		m.sh.Stats.MessagesSent += uint64(n)
+		m.sh.Stats.BytesSent += uint64(size)
 		m.sentUnreliable(ch, i, n)
 		return
 	}
-	cost := uint64(size + n*messageOverhead)
-	ch.reserved += cost
-	m.reserved += cost
-	ch.sent += uint32(n)
-	m.windowed += n
+	m.countSent(ch, n, size)
 	for j := i; j < i+n; j++ {
 		e := ch.queue.at(j)
 		e.state = entrySent

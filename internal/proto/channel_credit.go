@@ -31,10 +31,18 @@ func nextAdvert(advertised, window uint64) uint64 {
 	return 0
 }
 
-func (m *messages) setAdvertNext() { m.advertNext = nextAdvert(m.advertised, m.dataWindow()) }
+func (m *messages) setAdvertNext() {
+	m.advertNext = nextAdvert(m.advertised, m.dataWindow())
+	if m.peerBlocked {
+		m.advertNext = 0 // whatever comes back next
+	}
+}
 
 func (m *messages) setChannelAdvertNext(ch *channel) {
 	ch.advertNext = nextAdvert(ch.advertised, m.channelWindow(ch))
+	if ch.peerBlocked {
+		ch.advertNext = 0
+	}
 }
 
 // consumed says that the application is done with a delivered message.
@@ -53,10 +61,10 @@ func (m *messages) consumed(_ mono.Time, channel uint16, payload int) {
 func (m *messages) giveBack(ch *channel, cost uint64) {
 	ch.consumed += cost
 	m.consumedTotal += cost
-	if ch.consumed >= ch.advertNext || ch.peerBlocked {
+	if ch.consumed >= ch.advertNext {
 		m.want(ch, dueMax)
 	}
-	if m.consumedTotal >= m.advertNext || m.peerBlocked {
+	if m.consumedTotal >= m.advertNext {
 		m.wantAll(dueMax)
 	}
 }
@@ -81,8 +89,8 @@ func (m *messages) appendControl(w *packetWriter) {
 		if ch.due&dueMax != 0 {
 			m.unwant(ch, dueMax)
 			ch.advertised = max(ch.advertised, min(ch.consumed+m.channelWindow(ch), wire.MaxVarint))
-			m.setChannelAdvertNext(ch)
 			ch.peerBlocked = false
+			m.setChannelAdvertNext(ch)
 			w.b = wire.AppendMaxChannel(w.b, uint64(ch.number), ch.advertised)
 			w.log.add(record{kind: recMaxChannel, channel: uint16(ch.number), id: ch.advertised})
 		}
@@ -106,8 +114,8 @@ func (m *messages) appendConnectionControl(w *packetWriter) {
 	if m.due&dueMax != 0 && w.room() >= maxControlFrame {
 		m.unwantAll(dueMax)
 		m.advertised = max(m.advertised, min(m.consumedTotal+m.dataWindow(), wire.MaxVarint))
-		m.setAdvertNext()
 		m.peerBlocked = false
+		m.setAdvertNext()
 		w.b = wire.AppendMaxData(w.b, m.advertised)
 		w.log.add(record{kind: recMaxData, id: m.advertised})
 	}
@@ -170,6 +178,7 @@ func (m *messages) handleBlocked(limit uint64) {
 		return // a higher one is on its way, and is repeated if it gets lost
 	}
 	m.peerBlocked = true
+	m.setAdvertNext()
 	if m.consumedTotal+m.dataWindow() > m.advertised {
 		m.wantAll(dueMax)
 	}
@@ -182,6 +191,7 @@ func (m *messages) handleChannelBlocked(number uint8, limit uint64) {
 		return
 	}
 	ch.peerBlocked = true
+	m.setChannelAdvertNext(ch)
 	if ch.consumed+m.channelWindow(ch) > ch.advertised {
 		m.want(ch, dueMax)
 	}

@@ -40,17 +40,15 @@ func (m *messages) replaceWaiting(now mono.Time, ch *channel, msg *Message) bool
 	if m.buffered-e.cost()+cost > m.sh.Config.SendBuffer {
 		return false
 	}
-	fresh := queued{where: uint32(msg.Chunk), off: msg.Offset, size: uint32(len(msg.Payload))}
-	if msg.Chunk != 0 {
-		m.sh.Chunks.Retain(msg.Chunk)
-	} else if !m.keep(&fresh, msg.Payload) {
+	where, flags, ok := m.hold(msg)
+	if !ok {
 		return false
 	}
 	m.sh.Stats.Superseded++
 	freed := m.drop(e)
 	x := ch.extras.at(i)
 	m.outcome(x.tag, Superseded)
-	*e = fresh
+	*e = queued{where: where, off: msg.Offset, size: uint32(len(msg.Payload)), flags: flags}
 	x.tag, x.expiry = msg.Tag, m.expiry(now, ch, msg.TTL)
 	m.buffered += cost
 	m.writable(freed)

@@ -268,11 +268,19 @@ func (m *messages) packMessage(k *packer, ch *channel, i int) {
 // unpackPayload reads a payload into the pool.
 func (m *messages) unpackPayload(k *packer, e *queued) {
 	b := k.rest()
-	if k.bad || len(b) < int(e.size) || !m.keep(e, b[:e.size]) {
+	if k.bad || len(b) < int(e.size) {
 		k.bad = true
 		e.flags |= entryDropped
 		return
 	}
+	where, flags, ok := m.keep(b[:e.size])
+	if !ok {
+		k.bad = true
+		e.flags |= entryDropped
+		return
+	}
+	e.where = where
+	e.flags |= flags
 	k.n += int(e.size)
 	m.buffered += e.cost()
 }

@@ -81,17 +81,17 @@ func (m *messages) send(now mono.Time, msg *Message) SendResult {
 			return SendOK
 		}
 	}
-	e := queued{where: uint32(msg.Chunk), off: msg.Offset, size: uint32(size)}
-	if msg.Chunk != 0 {
-		m.sh.Chunks.Retain(msg.Chunk)
-	} else if !m.keep(&e, msg.Payload) {
+	where, flags, ok := m.hold(msg)
+	if !ok {
 		return SendBlocked
 	}
 	m.buffered += cost
 	if ch.mode.Reliable() {
 		m.unresolved++
 	}
-	ch.queue.push(e)
+	e := ch.queue.extend()
+	e.where, e.off, e.size = where, msg.Offset, uint32(size)
+	e.state, e.flags = entryQueued, flags
 	if ch.hasExtras || msg.Tag != 0 || msg.TTL > 0 || ch.mode == Latest {
 		m.pushExtra(now, ch, msg)
 	}
@@ -101,20 +101,28 @@ func (m *messages) send(now mono.Time, msg *Message) SendResult {
 	return SendOK
 }
 
-// keep copies a payload that lies in no chunk into the pool.
-func (m *messages) keep(e *queued, payload []byte) bool {
+// hold keeps a message's payload from going away: it retains its chunk or, if it lies in none, copies it to the start of a
+// block of the pool.
+func (m *messages) hold(msg *Message) (where uint32, flags uint8, ok bool) {
+	if msg.Chunk != 0 {
+		m.sh.Chunks.Retain(msg.Chunk)
+		return uint32(msg.Chunk), 0, true
+	}
+	return m.keep(msg.Payload)
+}
+
+// keep copies a payload into the pool.
+func (m *messages) keep(payload []byte) (where uint32, flags uint8, ok bool) {
 	if len(payload) == 0 {
-		return true
+		return 0, 0, true
 	}
 	ref, b := m.sh.Pool.Get(len(payload))
 	if b == nil {
 		m.sh.Stats.PoolRefused++
-		return false
+		return 0, 0, false
 	}
 	copy(b, payload)
-	e.where, e.off = uint32(ref), 0
-	e.flags |= entryPooled
-	return true
+	return uint32(ref), entryPooled, true
 }
 
 // pushExtra notes key, tag and TTL of the message just queued.
@@ -202,7 +210,7 @@ func (m *messages) payload(e *queued) []byte {
 		return nil
 	}
 	if flags&entryPooled != 0 {
-		return m.sh.Pool.Bytes(mem.Ref(where))[:e.size]
+		return m.sh.Pool.Bytes(mem.Ref(where))[:e.size] // its offset in a chunk that it did not lie in says nothing
 	}
 	return m.sh.Chunks.Bytes(mem.ChunkID(where))[off : off+e.size]
 }
@@ -317,11 +325,16 @@ func (m *messages) pop(ch *channel, k int) {
 	ch.skip -= min(ch.skip, uint32(k))
 	if ch.mode.Reliable() {
 		m.unresolved -= k
-		full := m.windowed >= connectionWindow
-		m.windowed -= int(passed)
-		if full {
-			m.wake()
-		}
+		m.shrinkWindow(int(passed))
+	}
+}
+
+// shrinkWindow takes n resolved messages out of the window that all channels share.
+func (m *messages) shrinkWindow(n int) {
+	full := m.windowed >= connectionWindow
+	m.windowed -= n
+	if full {
+		m.wake()
 	}
 }
 

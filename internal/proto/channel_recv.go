@@ -111,7 +111,8 @@ func (m *messages) receiveInOrder(ch *channel, h *wire.Messages, b []byte, off i
 	largest := m.sh.Config.MaxMessageSize
 	events := m.sh.Events
 	total := uint64(0)
-	for i := range h.Count {
+	id, number, slot := h.First, uint16(ch.number), m.slot
+	for range h.Count {
 		key, payload, end := h.Next(b, off)
 		if end < 0 {
 			return -1, wire.FrameEncodingError
@@ -124,9 +125,12 @@ func (m *messages) receiveInOrder(ch *channel, h *wire.Messages, b []byte, off i
 		if len(payload) > largest {
 			return -1, wire.MessageTooLarge
 		}
-		events = append(events, Event{
-			Kind: EventMessage, Channel: uint16(ch.number), Slot: m.slot, ID: h.First + uint64(i), Key: key, Payload: payload,
-		})
+		// The event is filled in place: put together elsewhere and copied it would cost twice as much.
+		events = append(events, Event{})
+		ev := &events[len(events)-1]
+		ev.Kind, ev.Channel, ev.Slot = EventMessage, number, slot
+		ev.ID, ev.Key, ev.Payload = id, key, payload
+		id++
 	}
 	m.sh.Events = events
 	ch.counted += total

@@ -84,31 +84,45 @@ func (m *messages) sender(channel uint16) *channel {
 	return m.existing(uint8(channel))
 }
 
-// ackedRun resolves the messages of a frame. Releasing them is the work of an acknowledgment, so that the ordinary
-// message, in a chunk and without extras, goes straight through.
+// ackedRun resolves the messages of a frame.
 func (m *messages) ackedRun(ch *channel, r *record) {
-	lo, hi := clip(ch, r)
-	if lo >= hi {
-		return
-	}
 	freed := 0
-	plain := !ch.hasExtras
+	if r.id == ch.base && ch.settled == 0 && !ch.hasExtras && ch.mode.Reliable() {
+		freed = m.ackedFront(ch, int(r.n))
+	}
+	lo, hi := clip(ch, r)
 	for i := lo; i < hi; i++ {
-		e := ch.queue.at(i)
-		if plain && e.state == entrySent && e.flags == entryReserved {
-			m.sh.Chunks.Release(mem.ChunkID(e.where))
-			e.flags, e.state = entryReserved|entryDropped, entryAcked
-			n := e.cost()
-			m.buffered -= n
-			freed += n
-			continue
-		}
 		freed += m.finish(ch, i, entryAcked, Delivered)
 	}
 	m.writable(freed)
 	if lo <= int(ch.settled) {
 		m.advance(ch)
 	}
+}
+
+// ackedFront forgets up to n acknowledged messages at the front of the queue, as long as they are ordinary ones: sent once, in
+// a chunk, without extras. Releasing them is nearly all the work that an acknowledgment makes, so it is done in one pass.
+func (m *messages) ackedFront(ch *channel, n int) (freed int) {
+	q := &ch.queue
+	k := 0
+	for k < n {
+		e := q.at(k)
+		if e.state != entrySent || e.flags != entryReserved {
+			break
+		}
+		m.sh.Chunks.Release(mem.ChunkID(e.where))
+		freed += int(e.size)
+		k++
+	}
+	freed += k * messageOverhead
+	ch.frontCost += uint64(freed)
+	ch.base += uint64(k)
+	ch.sent -= uint32(k)
+	q.popFront(k)
+	m.buffered -= freed
+	m.unresolved -= k
+	m.shrinkWindow(k)
+	return freed
 }
 
 // clip returns which elements of the queue a record's messages are.

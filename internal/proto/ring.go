@@ -22,6 +22,17 @@ func (r *ring[T]) push(v T) {
 	r.n++
 }
 
+// extend appends an element and returns it for the caller to fill in place, whatever it held before: a struct that is put together
+// elsewhere and then copied costs more than all the rest of a push.
+func (r *ring[T]) extend() *T {
+	if int(r.n) == len(r.buf) {
+		r.grow()
+	}
+	e := &r.buf[(r.head+r.n)&uint32(len(r.buf)-1)]
+	r.n++
+	return e
+}
+
 // popFront drops the k first elements.
 func (r *ring[T]) popFront(k int) {
 	r.head = (r.head + uint32(k)) & uint32(max(len(r.buf)-1, 0))
