@@ -19,7 +19,7 @@ type Config struct {
 	// Shared the client's connections use one unconnected socket instead.
 	Client, Shared bool
 
-	// Steer marks the socket as number ShardIndex of Shards that share Addr by
+	// The socket is number ShardIndex of Shards that share Addr by
 	// SO_REUSEPORT. They must be opened in the order of their index, for the
 	// kernel numbers them so; OpenGroup does. Ignored when Shards < 2.
 	Shards, ShardIndex int

@@ -44,7 +44,7 @@ var kernel = system{
 // recvmmsg and sendmmsg are raw system calls: they do not tell the Go scheduler
 // that the thread is away. That is sound only because MSG_DONTWAIT keeps them
 // from sleeping; they return within the time of copying one batch. It saves
-// 0.1 to 0.3 µs a call (BenchmarkEcho shows it) and keeps the scheduler from
+// 0.1 to 0.6 µs a call (BenchmarkEcho shows it) and keeps the scheduler from
 // taking the shard's processor away in the middle of a long send.
 
 func sysRecvmmsg(fd int, hdrs *mmsghdr, n int) (int, unix.Errno) {
