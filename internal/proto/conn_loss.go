@@ -103,7 +103,7 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 	if byTime {
 		return at, level, true
 	}
-	if !c.validated && c.amplify < minDatagram || mutant.On(mutant.NoPTO) {
+	if !c.validated && c.amplify < minDatagram || c.allowance() < minAllowance || mutant.On(mutant.NoPTO) {
 		return at, level, false // nothing may be sent until the client shows up again (RFC 9002 §6.2.2.1)
 	}
 	for l := range wire.Level(wire.NumLevels) {

@@ -108,7 +108,7 @@ func (c *Conn) mtuLost(size int) {
 
 // next halves the distance to the ceiling, or rests.
 func (m *mtuState) next(now mono.Time) {
-	m.probe, m.tries = 0, 0
+	m.probe, m.tries, m.probeDue = 0, 0, false
 	if m.ceiling < m.size+mtuStep {
 		m.retryAt = now.Add(mtuRetry)
 		return

@@ -34,7 +34,7 @@ const maxChallengeTries = 3
 // ensureMove returns the connection's path bookkeeping, which exists only while it is needed.
 func (c *Conn) ensureMove() *migration {
 	if c.move == nil {
-		c.move = &migration{deadline: mono.Never, amplify: 1 << 40}
+		c.move = &migration{deadline: mono.Never, amplify: noLimit}
 	}
 	return c.move
 }
@@ -112,7 +112,7 @@ func (c *Conn) handlePathResponse(now mono.Time, b []byte, p *wire.Packet) int {
 func (c *Conn) settlePath(mono.Time) {
 	c.move.validating = false
 	c.move.due = [2]bool{}
-	c.move.amplify = 1 << 40
+	c.move.amplify = noLimit
 	c.move.deadline = mono.Never
 	c.dropMove()
 }

@@ -172,7 +172,11 @@ func (c *Conn) handleFrame(now mono.Time, p *wire.Packet, s *space, typ uint64, 
 		return c.handleAckFrequency(b)
 	case wire.FrameNewToken:
 		token, n := wire.ParseNewToken(b)
-		if n < 0 || !c.client {
+		if n >= 0 && !c.client {
+			c.failFrame(now, wire.ProtocolViolation, typ, "NEW_TOKEN from a client")
+			return -1
+		}
+		if n < 0 {
 			return -1
 		}
 		c.event(Event{Kind: EventTicket, Payload: token})

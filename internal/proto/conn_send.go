@@ -57,7 +57,7 @@ func (c *Conn) buildApp(now mono.Time, buf []byte, t *wire.Train) bool {
 		return true
 	}
 	for t.Segments < maxTrain && len(buf)-t.Len >= size {
-		if !c.validated && c.amplify < size || c.move != nil && c.move.amplify < size {
+		if size = min(size, c.allowance()-t.Len); size < minAllowance {
 			break
 		}
 		eliciting := budget > 0 || c.probes > 0
@@ -115,6 +115,23 @@ func (c *Conn) budget(now mono.Time) int {
 	}
 	return min(room, ready)
 }
+
+// minAllowance is the least that is worth a packet to an address that is not validated.
+const minAllowance = 64
+
+// allowance is how many bytes the path may still be sent before it is validated (RFC 9000 §8.1, §9.3).
+func (c *Conn) allowance() int {
+	n := noLimit
+	if !c.validated {
+		n = c.amplify
+	}
+	if c.move != nil {
+		n = min(n, c.move.amplify)
+	}
+	return n
+}
+
+const noLimit = 1 << 40
 
 // spend notes bytes that leave.
 func (c *Conn) spend(now mono.Time, n int) {

@@ -15,7 +15,10 @@ func (c *Conn) NextDeadline() mono.Time {
 		return c.end.until
 	}
 	at, _, _ := c.recoveryDeadline()
-	at = min(at, c.idleDeadline(), c.app.recv.deadline, c.end.until)
+	at = min(at, c.idleDeadline(), c.end.until)
+	if c.app.canWrite && c.allowance() >= minAllowance {
+		at = min(at, c.app.recv.deadline)
+	}
 	if c.hs != nil {
 		at = min(at, c.hs.deadline)
 	}

@@ -145,9 +145,6 @@ func tableCase(t *testing.T, typ byte, level wire.Level, state State, client boo
 		return
 	case refused(typ, client):
 		want = wire.ProtocolViolation
-		if typ == wire.FrameNewToken {
-			want = wire.FrameEncodingError
-		}
 	case state == StateHandshaking:
 		return // what is legal depends on the flights seen; the fuzzer covers it
 	default:

@@ -258,7 +258,7 @@ func (s *side) flush() {
 		if !s.c.BuildTrain(s.p.now, buf[:], &t) {
 			break
 		}
-		if s.c.bytesInFlight > before && before >= window && t.N > probes {
+		if s.c.bytesInFlight > before && before >= window && t.N > probes && t.Path == s.c.path {
 			s.p.t.Errorf("%s: flight rule broken: %d of %d bytes in flight before a train of %d", s.name, before, window, t.N)
 		}
 		s.transmit(buf[:t.Len], &t)
@@ -396,7 +396,7 @@ func (p *pair) run(d mono.Duration) {
 	p.t.Helper()
 	end := p.now.Add(d)
 	for i := 0; p.step(end); i++ {
-		if i > 2_000_000 {
+		if i > 200_000 {
 			p.t.Fatal("livelock")
 		}
 	}
