@@ -25,19 +25,12 @@ type clients struct {
 	start mono.Time
 	ended chan struct{}
 	err   error // why, if it is not because the generator has finished
+	shard atomic.Pointer[godwit.Shard]
 
 	// Owned by the shard.
 	begun bool
 	due   mono.Time // when the generator wants its next turn
-	now   mono.Time
-	calls uint32
 }
-
-// clockEvery is how many messages of a closed loop share a reading of the
-// clock, which costs as much as a tenth of the rest. Between two readings pass
-// a few microseconds at most, since they are messages of one batch or follow
-// each other at the full rate.
-const clockEvery = 4
 
 const (
 	dialsAtOnce  = 32
@@ -54,7 +47,7 @@ func newClients(c *Config) (*clients, error) {
 		Open:     func(godwit.Conn) error { return nil },
 		Message:  t.message,
 		Writable: func(godwit.Conn) { t.turn(mono.Now()) },
-		Tick:     func(*godwit.Shard, time.Time) { t.turn(mono.Now()) },
+		Tick:     t.tick,
 		Close:    t.closed,
 	}
 	t.lib.TickInterval = tickInterval(c.Rate)
@@ -135,13 +128,22 @@ func (t *clients) send(k int, p []byte) bool {
 	return false
 }
 
+// tick is called by the shard of the connections. They have equal configuration, so
+// there is one; if there were two, both would run the generator.
+func (t *clients) tick(s *godwit.Shard, _ time.Time) {
+	if !t.shard.CompareAndSwap(nil, s) && t.shard.Load() != s {
+		t.end(errors.New("load: the connections do not share one shard"))
+		return
+	}
+	t.turn(mono.Now())
+}
+
 // turn gives the generator its turn. It runs on the shard.
 func (t *clients) turn(now mono.Time) {
 	g := t.g.Load()
 	if g == nil || now < t.start {
 		return
 	}
-	t.now = now
 	if !t.begun {
 		t.begun = true
 		g.begin(now, t.cfg.Warmup, t.cfg.Duration)
@@ -157,12 +159,10 @@ func (t *clients) message(c godwit.Conn, m godwit.Message) {
 	if g == nil {
 		return
 	}
-	if t.calls++; g.open || t.calls%clockEvery == 0 {
-		t.now = mono.Now()
-	}
-	g.message(int(c.Tag()), m.Payload, t.now)
-	if t.now >= t.due {
-		t.turn(t.now)
+	now := mono.Now()
+	g.message(int(c.Tag()), m.Payload, now)
+	if now >= t.due {
+		t.turn(now)
 	}
 }
 
