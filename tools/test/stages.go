@@ -22,6 +22,9 @@ var (
 // racePackages are those with more than one goroutine touching the same memory.
 var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/metric", "./internal/handshake", "./internal/udp", "./load", "./godwittest", "./gateway/..."}
 
+// debugPackages have assertions, coverage marks or poison in debug builds, or run code that does.
+var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", "./gateway/..."}
+
 // pureGoPackages hold assembly, or call crypto that does: built with the purego tag they use none of it.
 var pureGoPackages = []string{"./internal/wire", "./internal/protect", "./internal/simd", "./internal/handshake"}
 
@@ -31,6 +34,7 @@ var platforms = []string{"darwin/arm64", "windows/amd64", "freebsd/amd64", "linu
 func (r *runner) stages() []stage {
 	return []stage{
 		{name: "gofumpt", budget: 60 * time.Second, run: runGofumpt},
+		{name: "mod", budget: 60 * time.Second, run: runMod},
 		{name: "vet", budget: 120 * time.Second, run: runVet},
 		{name: "staticcheck", budget: 120 * time.Second, run: runStaticcheck},
 		{name: "cross-vet", budget: 240 * time.Second, run: runCrossVet},
@@ -40,7 +44,7 @@ func (r *runner) stages() []stage {
 			return err
 		}},
 		{name: "test-debug", budget: 240 * time.Second, run: func(ctx context.Context, r *runner) error {
-			_, err := r.goTest(ctx, append([]string{"-tags=godwitdebug"}, r.modules...)...)
+			_, err := r.goTest(ctx, append([]string{"-tags=godwitdebug"}, r.existing(debugPackages)...)...)
 			return err
 		}},
 		{name: "test-purego", budget: 90 * time.Second, run: func(ctx context.Context, r *runner) error {
@@ -113,6 +117,17 @@ func (r *runner) goFiles(ctx context.Context) ([]string, error) {
 		}
 	}
 	return files, nil
+}
+
+// runMod checks that each module's requirements are complete and minimal, so that it builds outside the workspace too.
+func runMod(ctx context.Context, r *runner) error {
+	for _, module := range r.modules {
+		dir := strings.TrimSuffix(module, "/...")
+		if err := r.command(ctx, []string{"GOWORK=off", "GOFLAGS=-mod=mod"}, "go", "-C", dir, "mod", "tidy", "-diff"); err != nil {
+			return fmt.Errorf("%s: not tidy (go mod tidy mends it): %w", dir, err)
+		}
+	}
+	return nil
 }
 
 func runVet(ctx context.Context, r *runner) error {
