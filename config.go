@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"godwit.example/godwit/internal/shard"
 )
 
 // Config configures an Endpoint or a Dial. The zero value, like a nil *Config, is safe and fast. A Config is copied when it is
@@ -97,6 +99,8 @@ type Tuning struct {
 	ServerID       int    // identifies the server in connection IDs, 0 to 2^24-1
 	AcceptBacklog  int    // connections that may wait for Accept; default 1,024
 	ReceiveBacklog int    // unreliable messages a connection keeps for Receive; default 1,024
+
+	Simulation *shard.Simulation // set by package godwittest: nil is the real world
 }
 
 // clone returns a copy that shares nothing mutable with c; nil gives the zero value.

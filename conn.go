@@ -112,6 +112,11 @@ func (c Conn) SendWait(ctx context.Context, m Message) error {
 		if err := c.SendMessage(m); err != ErrWouldBlock { //nolint:errorlint // as above
 			return err
 		}
+		if sim := c.ep.engine.sim; sim != nil {
+			if err := sim.Wait(func() bool { return isClosed(room) || isClosed(side.done) || ctx.Err() != nil }); err != nil {
+				return err
+			}
+		}
 		select {
 		case <-room:
 		case <-side.done:

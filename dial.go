@@ -151,26 +151,28 @@ func (e *Endpoint) dialWith(ctx context.Context, trust *limits, s *shard.Shard, 
 		a.Freed(s, shard.Ref{})
 		return Conn{}, err
 	}
-	type result struct {
+	var got struct {
 		r   shard.Ref
 		end *shard.Closed
 	}
-	results := make(chan result, 1)
+	done := make(chan struct{})
 	d := &shard.Dial{
 		App: a, Remote: wire.Addr(udp.AddrFrom(t.addr)),
-		NewSession: func(params []byte) shard.Session { return handshake.NewClient(cfg, params) },
-		Done:       func(r shard.Ref, end *shard.Closed) { results <- result{r, end} },
+		NewSession: clientSession(trust, cfg),
+		Done: func(r shard.Ref, end *shard.Closed) {
+			got.r, got.end = r, end
+			close(done)
+		},
 	}
 	if !s.Dial(d) {
 		a.Freed(s, shard.Ref{})
 		return Conn{}, errEndpointClosed
 	}
-	var got result
-	select {
-	case got = <-results:
-	case <-ctx.Done():
+	if err := e.engine.await(ctx, done); err != nil {
 		s.Cancel(d)
-		got = <-results
+		if err := e.engine.await(context.WithoutCancel(ctx), done); err != nil {
+			return Conn{}, err
+		}
 	}
 	if got.end == nil {
 		return Conn{e, got.r.Slot, got.r.Gen}, nil
@@ -247,19 +249,13 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 			return e, nil
 		}
 	}
-	cfg := socketConfig(l)
-	cfg.Client = true
-	if l.Tuning.SocketBuffer == 0 {
-		cfg.ReceiveBuffer, cfg.SendBuffer = 0, 0
-	}
-	socket, err := udp.Open(cfg)
+	socket, err := clientSocket(l)
 	if err != nil {
-		return nil, fmt.Errorf("godwit: %w", err)
+		return nil, err
 	}
-	workers := shard.NewWorkers(l.Tuning.Workers, 0)
 	e := &clientEngine{owner: c, proto: l.proto, tune: l.Tuning, users: 1}
-	e.engine = startEngine(l, []*udp.Engine{socket}, func(c *shard.Config) {
-		c.Workers = workers
+	e.engine = startEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
+		c.Workers = newWorkers(l, 0)
 		ep.tick(c)
 	})
 	if l.Handler.Tick == nil {
@@ -283,7 +279,11 @@ func (e *clientEngine) leave() {
 		}
 	}
 	c.mu.Unlock()
-	if last {
+	switch {
+	case !last:
+	case e.sim != nil:
+		e.sim.Later(func() { _ = e.stop() })
+	default:
 		go e.stop() //nolint:errcheck // closing a datagram socket cannot lose anything
 	}
 }

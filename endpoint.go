@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"godwit.example/godwit/internal/handshake"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/shard"
@@ -76,11 +76,11 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 		e.accepts = make(chan Conn, l.Tuning.AcceptBacklog)
 	}
 	ids := newIDs(l, len(sockets))
-	workers := shard.NewWorkers(l.Tuning.Workers, l.Tuning.HalfOpen)
+	workers := newWorkers(l, l.Tuning.HalfOpen)
 	e.engine = startEngine(l, sockets, func(c *shard.Config) {
 		c.App, c.IDs, c.Workers = app{e}, ids, workers
 		c.HalfOpen, c.AlwaysRetry = l.Tuning.HalfOpen, l.Tuning.AlwaysRetry
-		c.NewSession = func(params []byte) shard.Session { return handshake.NewServer(tlsConfig, params) }
+		c.NewSession = serverSession(l, tlsConfig)
 		e.tick(c)
 	})
 	e.log("listening", "addr", e.addr, "pin", pin, "shards", len(sockets))
@@ -89,6 +89,12 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 
 // newEndpoint returns an endpoint that has no engine yet.
 func newEndpoint(l *limits) *Endpoint {
+	if sim := l.Tuning.Simulation; sim != nil && sim.ShardOf == nil {
+		sim.ShardOf = func(conn any) *shard.Shard {
+			c := conn.(Conn)
+			return c.ep.shardOf(c.slot)
+		}
+	}
 	return &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), started: time.Now()}
 }
 
@@ -99,7 +105,8 @@ func (e *Endpoint) tick(c *shard.Config) {
 	}
 	public := &Shard{ep: e, index: c.Index}
 	c.TickEvery = e.limits.TickInterval
-	c.Tick = func(*shard.Shard, mono.Time) { e.handler.Tick(public, time.Now()) }
+	first, started := e.limits.now(), e.started
+	c.Tick = func(_ *shard.Shard, now mono.Time) { e.handler.Tick(public, started.Add(now.Sub(first))) }
 }
 
 func (e *Endpoint) log(msg string, args ...any) {
@@ -138,9 +145,14 @@ func (e *Endpoint) Accept(ctx context.Context) (Conn, error) {
 		return Conn{}, errHandled
 	}
 	select {
-	case c := <-e.accepts:
-		return c, nil
+	case <-e.ended:
+		return Conn{}, errEndpointClosed
 	default:
+	}
+	if sim := e.engine.sim; sim != nil {
+		if err := sim.Wait(func() bool { return len(e.accepts) > 0 || isClosed(e.ended) || ctx.Err() != nil }); err != nil {
+			return Conn{}, err
+		}
 	}
 	select {
 	case c := <-e.accepts:
@@ -162,22 +174,17 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 	}
 	e.state = endpointDraining
 	e.mu.Unlock()
-	empty := make(chan struct{}, len(e.engine.shards))
+	empty := make(chan struct{})
+	var left atomic.Int64
+	left.Store(int64(len(e.engine.shards)))
 	for _, s := range e.engine.shards {
-		s.Drain(uint64(wire.Shutdown), func() { empty <- struct{}{} })
+		s.Drain(uint64(wire.Shutdown), func() {
+			if left.Add(-1) == 0 {
+				close(empty)
+			}
+		})
 	}
-	var err error
-wait:
-	for range e.engine.shards {
-		select {
-		case <-empty:
-		case <-ctx.Done():
-			err = ctx.Err()
-			break wait
-		case <-e.ended:
-			return errEndpointClosed
-		}
-	}
+	err := e.engine.await(ctx, empty)
 	if closeErr := e.Close(); err == nil {
 		err = closeErr
 	}
@@ -231,6 +238,9 @@ func (e app) conn(r shard.Ref) Conn { return Conn{e.Endpoint, r.Slot, r.Gen} }
 // Open hands a connection to the application.
 func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
 	c := e.conn(r)
+	if e.dialed || e.accepts != nil {
+		e.engine.sides[r.Slot>>slotBits].obtain(r.Slot, r.Gen) // so that the reason of an early end is kept
+	}
 	switch {
 	case e.handler.Open != nil:
 		if err := e.handler.Open(c); err != nil {

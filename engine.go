@@ -18,51 +18,72 @@ import (
 // engine is what runs below an Endpoint: sockets, shards, and the goroutine of each shard.
 type engine struct {
 	shards  []*shard.Shard
-	sockets []*udp.Engine
+	sockets []shard.Socket
+	sim     *shard.Simulation // nil in the real world
 	sides   []sideTable
 	arenas  []arena
 	running sync.WaitGroup
 }
 
-// random fills b from the system's generator, which cannot fail.
-func random(b []byte) { _, _ = rand.Read(b) }
+// seed draws 32 random bytes, from the simulation's seed if there is one.
+func (l *limits) seed() (b [32]byte) {
+	if sim := l.Tuning.Simulation; sim != nil {
+		return sim.Seed()
+	}
+	_, _ = rand.Read(b[:]) // it cannot fail
+	return b
+}
 
 // newIDs draws the keys of a server's connection IDs.
 func newIDs(l *limits, shards int) shard.IDs {
-	var key [8]byte
-	random(key[:])
-	ids := shard.IDs{Key: binary.NativeEndian.Uint64(key[:]) | 1, Server: uint32(l.Tuning.ServerID), Shards: shards}
-	random(ids.ResetKey[:])
-	random(ids.RetryKey[:])
-	return ids
+	key := l.seed()
+	return shard.IDs{
+		Key: binary.NativeEndian.Uint64(key[:]) | 1, Server: uint32(l.Tuning.ServerID), Shards: shards,
+		ResetKey: l.seed(), RetryKey: l.seed(),
+	}
 }
 
 // startEngine makes shards for the sockets and runs them. complete fills in what differs between servers and clients.
-func startEngine(l *limits, sockets []*udp.Engine, complete func(*shard.Config)) *engine {
+func startEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) *engine {
 	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
-	now := mono.Now()
+	e.sim = l.Tuning.Simulation
+	now := l.now()
 	slots := (l.MaxConnections + len(sockets) - 1) / len(sockets)
 	for i, socket := range sockets {
 		cfg := shard.Config{
 			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, MaxSlots: slots,
-			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages,
+			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
 		}
-		random(cfg.Seed[:])
 		complete(&cfg)
 		e.sides[i].size = slots
 		e.shards = append(e.shards, shard.New(now, cfg))
 	}
 	for _, s := range e.shards {
 		s.SetPeers(e.shards)
+		if e.sim != nil {
+			e.sim.Start(s)
+			continue
+		}
 		e.running.Go(s.Run)
 	}
 	return e
+}
+
+// now reads the clock.
+func (l *limits) now() mono.Time {
+	if sim := l.Tuning.Simulation; sim != nil {
+		return sim.Now()
+	}
+	return mono.Now()
 }
 
 // stop ends the shards and closes the sockets.
 func (e *engine) stop() error {
 	for _, s := range e.shards {
 		s.Stop()
+		if e.sim != nil {
+			e.sim.Stop(s)
+		}
 	}
 	e.running.Wait()
 	var errs []error
@@ -103,7 +124,10 @@ func socketConfig(l *limits) udp.Config {
 }
 
 // listenSockets opens a server's sockets: one a shard, or one in all where the host cannot steer.
-func listenSockets(addr netip.AddrPort, l *limits) ([]*udp.Engine, error) {
+func listenSockets(addr netip.AddrPort, l *limits) ([]shard.Socket, error) {
+	if sim := l.Tuning.Simulation; sim != nil {
+		return sim.Listen(addr, l.Shards)
+	}
 	cfg := socketConfig(l)
 	cfg.Addr = addr
 	sockets, err := udp.OpenGroup(cfg, l.Shards)
@@ -113,7 +137,47 @@ func listenSockets(addr netip.AddrPort, l *limits) ([]*udp.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("godwit: listen on %v: %w", addr, err)
 	}
-	return sockets, nil
+	list := make([]shard.Socket, len(sockets))
+	for i, s := range sockets {
+		list[i] = s
+	}
+	return list, nil
+}
+
+// clientSocket opens the engine that connected sockets are added to.
+func clientSocket(l *limits) (shard.Socket, error) {
+	if sim := l.Tuning.Simulation; sim != nil {
+		return sim.Client()
+	}
+	cfg := socketConfig(l)
+	cfg.Client = true
+	socket, err := udp.Open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("godwit: %w", err)
+	}
+	return socket, nil
+}
+
+// await waits until done is closed. A simulation lets its time pass instead.
+func (e *engine) await(ctx context.Context, done <-chan struct{}) error {
+	if e.sim != nil {
+		return e.sim.Wait(func() bool { return isClosed(done) || ctx.Err() != nil })
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // resolveListen turns the address of Listen into an IP address and port. An empty host is every address, of both families

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+"godwit.example/godwit/internal/proto"
+"godwit.example/godwit/internal/congestion"
+"godwit.example/godwit/internal/protect"
 )
 
 // cacheLine is the size of a line on the machines the engine is tuned for.
@@ -115,5 +118,12 @@ func TestLayoutChecksCanFail(t *testing.T) {
 	fields := layoutOf(typ)
 	if fields[1].offset != 8 || fields[1].size != 32 || !strings.Contains(describeLayout(typ), "7 bytes of padding") {
 		t.Errorf("layout of the example:\n%s", describeLayout(typ))
+	}
+}
+
+func TestZZ(t *testing.T) {
+	for _, typ := range []reflect.Type{reflect.TypeFor[proto.Conn](), reflect.TypeFor[congestion.Controller](), reflect.TypeFor[protect.Keys]()} {
+		t.Log(describeLayout(typ))
+		t.Log(pointerFields(typ))
 	}
 }

@@ -109,7 +109,7 @@ func (s *side) receive(ctx context.Context, c Conn, buf []byte) (Message, error)
 	s.recv.Lock()
 	defer s.recv.Unlock()
 	for s.off == len(s.read) {
-		if err := s.swap(ctx); err != nil {
+		if err := s.swap(ctx, c); err != nil {
 			return Message{}, err
 		}
 	}
@@ -142,8 +142,18 @@ func (s *side) pay(c Conn) {
 	s.owed = debt{}
 }
 
+// ready reports whether a receiver need not wait.
+func (s *side) ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting > 0 || s.err != nil
+}
+
 // swap takes what the shard has put in, or waits for it.
-func (s *side) swap(ctx context.Context) error {
+func (s *side) swap(ctx context.Context, c Conn) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	if s.waiting > 0 {
 		s.read, s.fill = s.fill, s.read[:0]
@@ -156,6 +166,9 @@ func (s *side) swap(ctx context.Context) error {
 	s.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if sim := c.ep.engine.sim; sim != nil {
+		return sim.Wait(func() bool { return s.ready() || ctx.Err() != nil })
 	}
 	select {
 	case <-s.woken:

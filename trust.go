@@ -2,11 +2,13 @@ package godwit
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 
 	"godwit.example/godwit/internal/handshake"
+	"godwit.example/godwit/internal/shard"
 )
 
 // identityDir is where the development identity lies.
@@ -26,6 +28,9 @@ func identityDir(l *limits) (string, error) {
 
 // serverTLS builds the TLS configuration of a server's sessions and finds its pin.
 func serverTLS(l *limits) (*tls.Config, Pin, error) {
+	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
+		return nil, Pin{}, nil
+	}
 	o := handshake.ServerOptions{TLS: withKeyLog(l)}
 	var err error
 	switch {
@@ -72,6 +77,9 @@ var sessions = handshake.NewSessionCache(256)
 // clientTLS builds the TLS configuration for one server. Pins decide if there are any; on loopback the development identity of
 // the same user is trusted; otherwise the certificate must be valid for the name.
 func clientTLS(l *limits, t *target) (*tls.Config, error) {
+	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
+		return nil, nil
+	}
 	o := handshake.ClientOptions{TLS: withKeyLog(l), Sessions: sessions}
 	if o.TLS == nil || o.TLS.ServerName == "" {
 		o.ServerName = t.host
@@ -101,4 +109,34 @@ func developmentPin(l *limits) (pin handshake.Pin, ok bool) {
 		return pin, false
 	}
 	return id.Pin(), true
+}
+
+// newWorkers returns what computes handshakes: nothing in a simulation, where they are computed at once.
+func newWorkers(l *limits, limit int) *shard.Workers {
+	if l.Tuning.Simulation != nil {
+		return nil
+	}
+	return shard.NewWorkers(l.Tuning.Workers, limit)
+}
+
+// serverSession returns what makes the sessions of a server.
+func serverSession(l *limits, cfg *tls.Config) func(params []byte) shard.Session {
+	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
+		return func(params []byte) shard.Session {
+			seed := sim.Seed()
+			return handshake.NewFakeServer(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
+		}
+	}
+	return func(params []byte) shard.Session { return handshake.NewServer(cfg, params) }
+}
+
+// clientSession returns what makes the session of a dial.
+func clientSession(l *limits, cfg *tls.Config) func(params []byte) shard.Session {
+	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
+		return func(params []byte) shard.Session {
+			seed := sim.Seed()
+			return handshake.NewFakeClient(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
+		}
+	}
+	return func(params []byte) shard.Session { return handshake.NewClient(cfg, params) }
 }

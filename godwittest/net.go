@@ -1,0 +1,324 @@
+package godwittest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"godwit.example/godwit"
+	"godwit.example/godwit/internal/impair"
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mono/entropy"
+	"godwit.example/godwit/internal/shard"
+	"godwit.example/godwit/internal/udp"
+)
+
+// Link says what a network does to each datagram, in each direction. The zero value delivers everything at once. Probabilities lie
+// between 0 and 1.
+type Link struct {
+	// Delay is what each datagram takes one way. Jitter adds up to its value, without changing the order.
+	Delay, Jitter time.Duration
+	// Loss is the probability that a datagram is lost.
+	Loss float64
+	// Burst is the share of datagrams that is lost in bursts of BurstLength in the mean, in addition to Loss.
+	Burst       float64
+	BurstLength float64
+	// Reorder is the probability that a datagram takes up to ReorderDelay longer, so that later ones overtake it.
+	Reorder      float64
+	ReorderDelay time.Duration
+	// Duplicate is the probability that a datagram arrives twice, Corrupt that one bit of it is flipped.
+	Duplicate, Corrupt float64
+	// Rate is the capacity of the link in bytes a second, with a queue of Queue bytes before it; zero is without limit.
+	Rate, Queue int64
+	// MTU is the size of the largest datagram that passes; zero is without limit.
+	MTU int
+}
+
+func (l Link) config() impair.Config {
+	c := impair.Config{
+		Delay: l.Delay, Jitter: l.Jitter, Loss: l.Loss, Reorder: l.Reorder, ReorderDelay: l.ReorderDelay,
+		Duplicate: l.Duplicate, Corrupt: l.Corrupt, Rate: l.Rate, Queue: l.Queue, MTU: l.MTU,
+	}
+	if l.Burst > 0 {
+		c.Burst = impair.Bursts(l.Burst, l.BurstLength)
+	}
+	return c
+}
+
+// Options vary a run. The zero value is what Run uses.
+type Options struct {
+	// TLS runs real TLS handshakes. The run is then not the same each time.
+	TLS bool
+	// Limit is the virtual time after which a wait is given up; zero means an hour.
+	Limit time.Duration
+}
+
+// Net is a simulated network and everything on it. Its methods belong to the goroutine of the test.
+type Net struct {
+	t     testing.TB
+	mem   *udp.MemNet
+	rng   entropy.Source
+	now   mono.Time
+	limit time.Duration
+	link  impair.Config
+	dark  []impair.Blackout
+	links map[[2]udp.Addr]*impair.Link
+
+	sim        *shard.Simulation
+	actors     []*actor
+	endpoints  []*godwit.Endpoint
+	nextHost   byte
+	nextPort   uint16
+	nextClient uint16
+	running    bool // a step is under way
+	later      []func()
+	verdicts   []impair.Verdict
+	steps      uint64
+}
+
+// actor is a shard that is stepped.
+type actor struct {
+	shard  *shard.Shard
+	socket *udp.MemEndpoint
+	due    mono.Time
+}
+
+// Run calls f with a network whose links all behave as link says and whose randomness follows from seed. When f has returned, what
+// it has left open is closed.
+func Run(t testing.TB, seed uint64, link Link, f func(t testing.TB, n *Net)) {
+	t.Helper()
+	RunOptions(t, seed, link, Options{}, f)
+}
+
+// RunOptions is Run with options.
+func RunOptions(t testing.TB, seed uint64, link Link, o Options, f func(t testing.TB, n *Net)) {
+	t.Helper()
+	var key [32]byte
+	for i := range 8 {
+		key[i] = byte(seed >> (8 * i))
+	}
+	n := &Net{
+		t: t, rng: entropy.New(key), now: mono.Time(time.Hour), limit: o.Limit, link: link.config(),
+		links: make(map[[2]udp.Addr]*impair.Link),
+	}
+	if n.limit <= 0 {
+		n.limit = time.Hour
+	}
+	n.mem = udp.NewMemNet(n.path)
+	n.mem.Advance(n.now)
+	n.sim = &shard.Simulation{
+		Listen: n.listen, Client: n.client, Now: func() mono.Time { return n.now }, Seed: n.rng.Fork,
+		Start: n.start, Stop: n.stop, Wait: n.wait, Later: func(fn func()) { n.later = append(n.later, fn) }, RealTLS: o.TLS,
+	}
+	defer n.end()
+	f(t, n)
+}
+
+// end closes what the test has left open.
+func (n *Net) end() {
+	for _, e := range n.endpoints {
+		_ = e.Close() // it may be closed already
+	}
+	n.Sleep(0)
+}
+
+// Config returns a copy of cfg that belongs to this network, for godwit.Listen and godwit.Dial; nil is the zero Config.
+func (n *Net) Config(cfg *godwit.Config) *godwit.Config {
+	var c godwit.Config
+	if cfg != nil {
+		c = *cfg
+	}
+	c.Tuning.Simulation = n.sim
+	if c.Shards == 0 {
+		c.Shards = 1
+	}
+	return &c
+}
+
+// Listen opens a server on a host of its own, at port 4242.
+func (n *Net) Listen(cfg *godwit.Config) *godwit.Endpoint {
+	n.t.Helper()
+	n.nextHost++
+	e, err := godwit.Listen(fmt.Sprintf("10.1.0.%d:4242", n.nextHost), n.Config(cfg))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.endpoints = append(n.endpoints, e)
+	return e
+}
+
+// Dial connects to a server of this network. It ends the test if that fails; TryDial does not.
+func (n *Net) Dial(e *godwit.Endpoint, cfg *godwit.Config) godwit.Conn {
+	n.t.Helper()
+	c, err := n.TryDial(e, cfg)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
+// TryDial connects to a server of this network. Each connection has an address of its own.
+func (n *Net) TryDial(e *godwit.Endpoint, cfg *godwit.Config) (godwit.Conn, error) {
+	return godwit.Dial(context.Background(), e.Addr().String(), n.Config(cfg))
+}
+
+// Now returns the virtual time since the network began.
+func (n *Net) Now() time.Duration { return n.now.Sub(mono.Time(time.Hour)) }
+
+// SetLink changes all links from now on. Datagrams under way arrive as they would have.
+func (n *Net) SetLink(l Link) {
+	n.link = l.config()
+	n.link.Blackouts = n.dark
+	for _, link := range n.links {
+		link.SetConfig(n.link)
+	}
+}
+
+// Blackout loses everything that is sent from now on for a while.
+func (n *Net) Blackout(d time.Duration) {
+	n.dark = append(n.dark, impair.Blackout{From: n.now, To: n.now.Add(d)})
+	n.link.Blackouts = n.dark
+	for _, link := range n.links {
+		link.SetConfig(n.link)
+	}
+}
+
+// Sleep lets virtual time pass: everything due until then happens.
+func (n *Net) Sleep(d time.Duration) {
+	n.t.Helper()
+	until := n.now.Add(max(d, 0))
+	for {
+		n.settle()
+		next := n.next()
+		if next > until {
+			break
+		}
+		n.advance(next)
+	}
+	n.advance(until)
+	n.settle()
+}
+
+// Until lets virtual time pass until ready returns true. It ends the test if that takes longer than the limit of the run.
+func (n *Net) Until(ready func() bool) {
+	n.t.Helper()
+	if err := n.wait(ready); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Steps returns how many duty cycles of shards have run, for tests of determinism.
+func (n *Net) Steps() uint64 { return n.steps }
+
+// Rebind gives the client end of a dialed connection another port, as a NAT does that has forgotten a binding. The connection goes on.
+func (n *Net) Rebind(c godwit.Conn) {
+	n.t.Helper()
+	n.move(c, false)
+}
+
+// Move gives the client end of a dialed connection another IP address, as a device does that changes networks.
+func (n *Net) Move(c godwit.Conn) {
+	n.t.Helper()
+	n.move(c, true)
+}
+
+var errBlocked = errors.New("godwittest: a blocking method was called from a handler")
+
+// wait is what blocking methods of endpoints and connections do.
+func (n *Net) wait(ready func() bool) error {
+	if n.running {
+		return errBlocked
+	}
+	until := n.now.Add(n.limit)
+	for {
+		n.settle()
+		if ready() {
+			return nil
+		}
+		next := n.next()
+		if next == mono.Never {
+			return errors.New("godwittest: nothing is going to happen any more, and what was waited for has not")
+		}
+		if next > until {
+			return fmt.Errorf("godwittest: what was waited for has not happened in %v of virtual time", n.limit)
+		}
+		n.advance(next)
+	}
+}
+
+// maxSteps bounds the duty cycles within one instant.
+const maxSteps = 100_000
+
+// settle runs everything that is due now.
+func (n *Net) settle() {
+	for steps := 0; ; {
+		progress := false
+		for i := 0; i < len(n.actors); i++ {
+			if a := n.actors[i]; a.due <= n.now || a.socket.Pending() || a.socket.Woken() {
+				n.step(a)
+				progress = true
+				if steps++; steps > maxSteps {
+					n.t.Fatalf("godwittest: no end at %v: a shard is busy without time passing", n.Now())
+				}
+			}
+		}
+		for len(n.later) > 0 {
+			fn := n.later[0]
+			n.later = n.later[1:]
+			fn()
+			progress = true
+		}
+		n.mem.Advance(n.now)
+		if !progress {
+			return
+		}
+	}
+}
+
+// step runs one duty cycle.
+func (n *Net) step(a *actor) {
+	n.steps++
+	n.running = true
+	a.socket.Wait(0) // forgets wake-ups
+	a.due = a.shard.Step(n.now)
+	if a.due > n.now && !a.shard.Idle() {
+		a.due = n.now
+	}
+	n.running = false
+}
+
+// next is when something happens again.
+func (n *Net) next() mono.Time {
+	at := n.mem.Next()
+	for _, a := range n.actors {
+		at = min(at, a.due)
+	}
+	return max(at, n.now)
+}
+
+func (n *Net) advance(to mono.Time) {
+	n.now = max(n.now, to)
+	n.mem.Advance(n.now)
+}
+
+// path decides what becomes of a datagram. Every pair of addresses has a link of its own in each direction.
+func (n *Net) path(now mono.Time, from, to udp.Addr, ecn uint8, data []byte, arrivals []udp.Arrival) []udp.Arrival {
+	key := [2]udp.Addr{from, to}
+	link := n.links[key]
+	if link == nil {
+		link = impair.New(n.link, n.rng.Fork())
+		n.links[key] = link
+	}
+	n.verdicts = link.Send(now, len(data), n.verdicts[:0])
+	for _, v := range n.verdicts {
+		a := udp.Arrival{At: v.At, ECN: ecn}
+		if v.CorruptBit >= 0 {
+			a.Data = append([]byte(nil), data...)
+			a.Data[v.CorruptBit/8] ^= 1 << (v.CorruptBit % 8)
+		}
+		arrivals = append(arrivals, a)
+	}
+	return arrivals
+}
