@@ -28,10 +28,23 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(patient{m}, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// patient gives the last closing connections the time they take.
+type patient struct{ *testing.M }
+
+func (p patient) Run() int {
+	code := p.M.Run()
+	for range 100 {
+		if goleak.Find() == nil {
+			break
+		}
+	}
+	return code
 }
 
 func deadline(t testing.TB, d time.Duration) context.Context {

@@ -154,8 +154,8 @@ var versions = [...]uint32{wire.Version}
 // sender may be told that this server has no state.
 func (s *Shard) strayShort(now mono.Time, socket uint32, b []byte) {
 	s.counters.Strays++
-	if s.router == nil || len(b) <= 1+token.IDLen {
-		return
+	if s.router == nil || len(b) <= 1+token.IDLen || b[0]&wire.FixedBit == 0 {
+		return // what was damaged on its way may name a live connection, which must not be reset
 	}
 	id := b[1 : 1+token.IDLen]
 	if s.forward(id, socket, b) {

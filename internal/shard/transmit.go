@@ -53,7 +53,9 @@ func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 
 // settle ends a connection's part in the cycle: its timer, its keys, its end.
 func (s *Shard) settle(now mono.Time, slot uint32, p *peer) {
-	if p.conn.State() == proto.StateClosed {
+	switch st := p.conn.State(); {
+	case st == proto.StateClosed, st == proto.StateDraining && p.ownSock:
+		// A socket of its own goes with the connection, so no late packet can be mistaken (RFC 9000 §10.2).
 		s.free(slot, p)
 		return
 	}
