@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -51,7 +52,7 @@ func (m *messages) consumed(_ mono.Time, channel uint16, payload int) {
 		return
 	}
 	ch := m.sender(channel)
-	if ch == nil || !ch.mode.Reliable() {
+	if ch == nil || !ch.mode.Reliable() || mutant.On(mutant.CreditLeak) {
 		return
 	}
 	m.giveBack(ch, uint64(payload+messageOverhead))

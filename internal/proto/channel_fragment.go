@@ -1,6 +1,9 @@
 package proto
 
-import "godwit.example/godwit/internal/wire"
+import (
+	"godwit.example/godwit/internal/mutant"
+	"godwit.example/godwit/internal/wire"
+)
 
 // outFragments is a message that is sent in fragments. It takes the place of the message's own record of where its
 // payload lies.
@@ -137,6 +140,9 @@ func (m *messages) appendPiece(ch *channel, i int, from, to uint32, w *packetWri
 		want = room
 	}
 	f.Data = m.payload(e)[from : from+uint32(want)]
+	if mutant.On(mutant.FragmentShifted) && from > 0 {
+		f.Offset--
+	}
 	w.b = wire.AppendFragment(w.b, &f)
 	w.log.add(record{kind: recFragment, channel: uint16(ch.number), n: uint32(want), off: from, id: f.ID})
 	return uint32(want)

@@ -1,6 +1,9 @@
 package proto
 
-import "godwit.example/godwit/internal/mono"
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
+)
 
 // latestState is what a latest channel knows of its keys.
 type latestState struct {
@@ -176,7 +179,7 @@ func (m *messages) keyAllowed(ch *channel, key uint64) bool {
 
 // outdated reports whether a newer message of the key was delivered.
 func (ch *channel) outdated(hash, id, key uint64) bool {
-	if ch.latest == nil {
+	if ch.latest == nil || mutant.On(mutant.StaleLatest) {
 		return false
 	}
 	version := ch.latest.in.get(hash, key)

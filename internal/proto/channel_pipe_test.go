@@ -50,6 +50,7 @@ type pipeEnd struct {
 	m    messages
 	sh   *Shared
 	log  sentLog
+	twin *twin // what m's packed form became, with everything done to it that is done to m
 	sent []pipePacket
 	low  int // packets below are settled
 	seen map[int]bool
@@ -120,7 +121,7 @@ func newPipe(t testing.TB, seed uint64, cfg *Config) *pipe {
 	}
 	for i := range p.ends {
 		e := &pipeEnd{p: p, me: i, seen: map[int]bool{}, taken: map[uint64]*sentMessage{}, free: cfg.SendBuffer}
-		e.sh = &Shared{Config: cfg, Pool: mem.NewPool(func(n int) []byte { return make([]byte, n) }, 0), Chunks: new(mem.Chunks), HashKey: seed}
+		e.sh = newShared(cfg)
 		e.m.init(e.sh, uint32(i))
 		if ch := e.m.setPeerParams(&cfg.Params); ch >= 0 {
 			t.Fatalf("channel %d mismatches", ch)
@@ -132,6 +133,12 @@ func newPipe(t testing.TB, seed uint64, cfg *Config) *pipe {
 		p.ends[i] = e
 	}
 	return p
+}
+
+func newShared(cfg *Config) *Shared {
+	return &Shared{
+		Config: cfg, Pool: mem.NewPool(func(n int) []byte { return make([]byte, n) }, 0), Chunks: new(mem.Chunks), HashKey: 0x5bd1e995,
+	}
 }
 
 func (e *pipeEnd) peer() *pipeEnd { return e.p.ends[1-e.me] }
@@ -187,7 +194,7 @@ func (e *pipeEnd) say() {
 	}
 	chunk, off, payload := e.place(payloadOf(make([]byte, size), c, o.n, size))
 	msg.Chunk, msg.Offset, msg.Payload = chunk, off, payload
-	switch r := e.m.send(e.p.now, msg); r {
+	switch r := e.send(msg); r {
 	case SendOK:
 	case SendBlocked:
 		if msg.Tag != 0 {
@@ -215,13 +222,22 @@ func (e *pipeEnd) say() {
 func (e *pipeEnd) transmit(window int) {
 	for e.fly < window && e.m.wantsToSend() {
 		before := e.log.records.len()
-		b := e.m.appendFrames(e.p.now, make([]byte, 0, e.p.size), e.p.size-e.p.rng.IntN(200), &e.log)
-		if len(b) > e.p.size {
+		limit := e.p.size - e.p.rng.IntN(200)
+		b := e.appendFrames(limit)
+		if len(b) == 0 {
+			limit = e.p.size // the train ends, and the next one begins with a full packet
+			b = e.appendFrames(limit)
+		}
+		if len(b) > limit {
 			e.p.t.Fatalf("a packet of %d bytes", len(b))
 		}
 		if len(b) == 0 {
 			if e.log.records.len() != before {
 				e.p.t.Fatalf("a record without a frame")
+			}
+			if e.m.wantsToSend() {
+				e.p.dump()
+				e.p.t.Fatalf("end %d has something to say but does not say it", e.me)
 			}
 			return
 		}
@@ -267,7 +283,7 @@ func (e *pipeEnd) receive(f flyingFrame) {
 		e.seen[f.number] = true
 		b := bytes.Clone(f.bytes)
 		for len(b) > 0 {
-			n, code := e.m.handleFrame(e.p.now, uint64(b[0]), b[1:])
+			n, code := e.handleFrame(uint64(b[0]), b[1:])
 			if n < 0 {
 				e.p.t.Fatalf("end %d: frame %#x closes with %v", e.me, b[0], code)
 			}
@@ -298,7 +314,7 @@ func (e *pipeEnd) acked(n int) {
 		}
 	}
 	for i := range k.records {
-		e.m.onAcked(e.p.now, &k.records[i])
+		e.onAcked(&k.records[i])
 	}
 	for e.low < len(e.sent) && e.sent[e.low].settled {
 		e.low++
@@ -321,13 +337,14 @@ func (e *pipeEnd) recover() {
 			e.fly--
 		}
 		for i := range k.records {
-			e.m.onLost(e.p.now, &k.records[i])
+			e.onLost(&k.records[i])
 		}
 	}
 }
 
 // drain takes the events, as the shard does.
 func (e *pipeEnd) drain() {
+	e.sameEvents()
 	for i := range e.sh.Events {
 		ev := &e.sh.Events[i]
 		switch ev.Kind {
@@ -406,7 +423,7 @@ func (e *pipeEnd) gap(ev *Event) {
 func (e *pipeEnd) consume(all bool) {
 	for len(e.waiting) > 0 && (all || e.p.rng.IntN(3) > 0) {
 		i := e.p.rng.IntN(len(e.waiting))
-		e.m.consumed(e.p.now, e.waiting[i].channel, e.waiting[i].size)
+		e.consumed(e.waiting[i].channel, e.waiting[i].size)
 		e.waiting[i] = e.waiting[len(e.waiting)-1]
 		e.waiting = e.waiting[:len(e.waiting)-1]
 	}
@@ -424,6 +441,12 @@ func (p *pipe) tick() {
 		}
 		p.ends[f.to].receive(f)
 	}
+	if p.rng.IntN(200) == 0 { // path MTU discovery
+		p.size = 600 + p.rng.IntN(900)
+		for _, e := range p.ends {
+			e.setFullPacket(p.size)
+		}
+	}
 	for _, e := range p.ends {
 		for range p.rng.IntN(20) {
 			if e.sends > 0 {
@@ -431,7 +454,7 @@ func (p *pipe) tick() {
 			}
 		}
 		if e.m.deadline() <= p.now {
-			e.m.handleTimeout(p.now)
+			e.handleTimeout()
 			if e.m.deadline() <= p.now {
 				p.t.Fatalf("handleTimeout left its deadline in the past")
 			}
@@ -441,26 +464,20 @@ func (p *pipe) tick() {
 		e.drain()
 		if p.pack && p.rng.IntN(30) == 0 {
 			e.repack()
+		} else if p.pack && p.rng.IntN(30) == 0 {
+			e.fork()
 		}
 		e.transmit(1 + p.rng.IntN(30))
 		e.drain()
-		e.check()
+		checkCounts(p.t, &e.m)
+		if e.twin != nil {
+			checkCounts(p.t, &e.twin.m)
+		}
 	}
 }
 
-// repack replaces the channels by what their packed form gives.
-func (e *pipeEnd) repack() {
-	b := e.m.appendPacked(nil, e.p.now)
-	e.m.release()
-	e.m.init(e.sh, uint32(e.me))
-	if n := e.m.parsePacked(e.sh, b, e.p.now); n != len(b) {
-		e.p.t.Fatalf("%d of %d packed bytes were read", n, len(b))
-	}
-}
-
-// check compares what is counted with what there is.
-func (e *pipeEnd) check() {
-	t, m := e.p.t, &e.m
+// checkCounts compares what is counted with what there is.
+func checkCounts(t testing.TB, m *messages) {
 	ready, unresolved, windowed, windows, buffered, partials := btoi(m.due != 0), 0, 0, 0, 0, int(m.loose.n)
 	var reserved, counted, consumed uint64
 	for i := range m.chans {
@@ -530,6 +547,7 @@ func (p *pipe) run(n int) {
 		e.credit()
 	}
 	for _, e := range p.ends {
+		e.endTwin()
 		e.m.abort()
 		e.drain()
 		e.m.release()

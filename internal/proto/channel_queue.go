@@ -3,6 +3,7 @@ package proto
 import (
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 )
 
 // SendResult says what became of a command to send.
@@ -189,7 +190,7 @@ func (m *messages) dropPayload(e *queued) int {
 	}
 	if e.flags&entryPooled != 0 {
 		m.sh.Pool.Put(mem.Ref(*where))
-	} else {
+	} else if !mutant.On(mutant.ChunkLeak) {
 		m.sh.Chunks.Release(mem.ChunkID(*where))
 	}
 	*where = 0
@@ -283,7 +284,7 @@ func (m *messages) advance(ch *channel) {
 		for ch.queue.at(lead).state == entryAcked {
 			lead++
 		}
-		if ch.base+uint64(ch.skip) > ch.skipSent {
+		if ch.base+uint64(ch.skip) > ch.skipSent && !mutant.On(mutant.NoSkip) {
 			m.want(ch, dueSkip)
 		}
 	}

@@ -3,6 +3,7 @@ package proto
 import (
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -145,6 +146,9 @@ func (m *messages) receiveInOrder(ch *channel, h *wire.Messages, b []byte, off i
 func (m *messages) receive(ch *channel, id, key uint64, payload []byte) wire.ErrorCode {
 	e, code := m.slotOf(ch, id)
 	if e == nil {
+		if mutant.On(mutant.DuplicatePassed) && code == wire.NoError {
+			m.deliver(ch, id, key, payload, 0)
+		}
 		return code
 	}
 	if ch.mode == Latest && !m.keyAllowed(ch, key) {
@@ -166,7 +170,7 @@ func (m *messages) receive(ch *channel, id, key uint64, payload []byte) wire.Err
 			return wire.FlowControlError
 		}
 	}
-	if ch.mode != Ordered || id == ch.next {
+	if ch.mode != Ordered || id == ch.next || mutant.On(mutant.OrderBroken) {
 		e.setState(incomingDone)
 		m.deliver(ch, id, key, payload, 0)
 		if id == ch.next {

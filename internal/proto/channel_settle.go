@@ -3,6 +3,7 @@ package proto
 import (
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 )
 
 // onAcked takes that a frame arrived. A frame may be acknowledged more than once, also after it was declared lost.
@@ -110,7 +111,9 @@ func (m *messages) ackedFront(ch *channel, n int) (freed int) {
 		if e.state != entrySent || e.flags != entryReserved {
 			break
 		}
-		m.sh.Chunks.Release(mem.ChunkID(e.where))
+		if !mutant.On(mutant.ChunkLeak) {
+			m.sh.Chunks.Release(mem.ChunkID(e.where))
+		}
 		freed += int(e.size)
 		k++
 	}
@@ -175,6 +178,9 @@ func (m *messages) ackedSkip(ch *channel, upTo uint64) {
 
 // lostRun has the messages of a frame repeated.
 func (m *messages) lostRun(ch *channel, r *record) {
+	if mutant.On(mutant.LossForgotten) {
+		return
+	}
 	lo, hi := clip(ch, r)
 	freed, resolved := 0, false
 	for i := lo; i < hi; i++ {
