@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
+	"unsafe"
 
 	"godwit.example/godwit/internal/handshake"
 	"godwit.example/godwit/internal/proto"
@@ -175,7 +177,7 @@ func (e *Endpoint) dialWith(ctx context.Context, trust *limits, s *shard.Shard, 
 		}
 	}
 	if got.end == nil {
-		return Conn{e, got.r.Slot, got.r.Gen}, nil
+		return app{e}.conn(got.r), nil
 	}
 	if errors.Is(got.end.Err, shard.ErrCanceled) {
 		return Conn{}, ctx.Err()
@@ -233,7 +235,21 @@ type clientEngine struct {
 	owner *clientEngines
 	proto proto.Config
 	tune  Tuning
+	tick  func(*Shard, time.Time) // of the dial that started the engine
+	every time.Duration
 	users int // dials and connections
+}
+
+// serves reports whether the engine does for a dial of these limits. Where there is a Tick, it must be the very same function at the
+// same interval, as it is when one Config is dialed with repeatedly: the engine calls it once for all.
+func (e *clientEngine) serves(l *limits) bool {
+	return e.tune == l.Tuning && reflect.DeepEqual(&e.proto, &l.proto) && sameTick(e.tick, l.Handler.Tick) &&
+		(e.tick == nil || e.every == l.TickInterval)
+}
+
+// sameTick reports whether two functions are one closure. Functions do not compare in Go, but the pointers to their closures do.
+func sameTick(a, b func(*Shard, time.Time)) bool {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
 }
 
 var clients clientEngines
@@ -244,7 +260,7 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.list {
-		if l.Handler.Tick == nil && e.tune == l.Tuning && reflect.DeepEqual(&e.proto, &l.proto) {
+		if e.serves(l) {
 			e.users++
 			return e, nil
 		}
@@ -253,14 +269,12 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &clientEngine{owner: c, proto: l.proto, tune: l.Tuning, users: 1}
+	e := &clientEngine{owner: c, proto: l.proto, tune: l.Tuning, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
 	e.engine = startEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
 		c.Workers = newWorkers(l, 0)
 		ep.tick(c)
 	})
-	if l.Handler.Tick == nil {
-		c.list = append(c.list, e)
-	}
+	c.list = append(c.list, e)
 	return e, nil
 }
 
