@@ -14,8 +14,9 @@ import (
 // nothing alive. When the connection is gone, methods of what is left of the value return an error that is net.ErrClosed.
 // The zero Conn is such a value.
 type Conn struct {
-	ep        *Endpoint
-	slot, gen uint32
+	// Two words, so that a Conn and a Message together are passed in registers.
+	ep *Endpoint
+	id uint64 // generation<<32 | shard<<24 | slot
 }
 
 // ConnState is where a connection is in its life.
@@ -40,7 +41,18 @@ func (s ConnState) String() string {
 	return "invalid"
 }
 
-func (c Conn) ref() shard.Ref { return shard.Ref{Slot: c.slot, Gen: c.gen} }
+func (c Conn) ref() shard.Ref { return shard.Ref{Slot: uint32(c.id), Gen: uint32(c.id >> 32)} }
+
+func (c Conn) gen() uint32 { return uint32(c.id >> 32) }
+
+// shard returns the shard that the connection lives on.
+func (c Conn) shard() *shard.Shard { return c.ep.engine.shards[uint32(c.id)>>slotBits] }
+
+// sides returns the table that the connection's side is in.
+func (c Conn) sides() *sideTable { return &c.ep.engine.sides[uint32(c.id)>>slotBits] }
+
+// slot returns what is known of the connection outside its shard.
+func (c Conn) slot() *shard.Slot { return c.shard().Slot(c.ref()) }
 
 // Send queues p on a channel. It copies p, never blocks, and may be called from anywhere. Errors: ErrWouldBlock,
 // *TooLargeError, and those of a connection that is gone.
@@ -52,7 +64,7 @@ func (c Conn) Send(ch Channel, p []byte) error {
 		return errChannel(ch)
 	}
 	m := shard.Outbound{Payload: p, Channel: uint16(ch), Reliable: c.ep.limits.reliable[ch]}
-	s := c.ep.shardOf(c.slot)
+	s := c.shard()
 	if status := s.Send(c.ref(), &m); status != shard.Sent {
 		return c.sendError(s, status, len(p))
 	}
@@ -73,7 +85,7 @@ func (c Conn) SendMessage(m Message) error {
 	o := shard.Outbound{
 		Payload: m.Payload, Channel: uint16(m.Channel), Key: m.Key, Tag: m.Tag, TTL: max(m.TTL, 0), Reliable: c.ep.limits.reliable[m.Channel],
 	}
-	s := c.ep.shardOf(c.slot)
+	s := c.shard()
 	if status := s.Send(c.ref(), &o); status != shard.Sent {
 		return c.sendError(s, status, len(m.Payload))
 	}
@@ -141,7 +153,7 @@ func (c Conn) Receive(ctx context.Context, buf []byte) (Message, error) {
 	}
 	m, err := side.receive(ctx, c, buf)
 	if err != nil && ctx.Err() == nil {
-		c.ep.engine.sides[c.slot>>slotBits].drop(c.slot, side)
+		c.sides().drop(c.ref(), side)
 	}
 	return m, err
 }
@@ -151,18 +163,18 @@ func (c Conn) Tag() uint64 {
 	if c.ep == nil {
 		return 0
 	}
-	return c.ep.shardOf(c.slot).Slot(c.ref()).Tag(c.gen)
+	return c.slot().Tag(c.gen())
 }
 
 // SetTag puts a number on the connection, such as an index into the application's own table. A stale Conn is left alone.
 func (c Conn) SetTag(tag uint64) {
 	if c.ep != nil {
-		c.ep.shardOf(c.slot).Slot(c.ref()).SetTag(c.gen, tag)
+		c.slot().SetTag(c.gen(), tag)
 	}
 }
 
 // ID returns a number that no other connection of the endpoint has or had, for logs.
-func (c Conn) ID() uint64 { return uint64(c.gen)<<32 | uint64(c.slot) }
+func (c Conn) ID() uint64 { return c.id }
 
 // String returns the ID and the address for logs.
 func (c Conn) String() string {
@@ -177,7 +189,7 @@ func (c Conn) RemoteAddr() netip.AddrPort {
 	if c.ep == nil {
 		return netip.AddrPort{}
 	}
-	a, ok := c.ep.shardOf(c.slot).Slot(c.ref()).Remote(c.gen)
+	a, ok := c.slot().Remote(c.gen())
 	if !ok {
 		return netip.AddrPort{}
 	}
@@ -189,7 +201,7 @@ func (c Conn) State() ConnState {
 	if c.ep == nil {
 		return StateGone
 	}
-	return ConnState(c.ep.shardOf(c.slot).Slot(c.ref()).State(c.gen))
+	return ConnState(c.slot().State(c.gen()))
 }
 
 // Endpoint returns the endpoint that the connection belongs to, nil for the zero Conn.
@@ -225,12 +237,12 @@ func (c Conn) closedError() error {
 	if c.State() == StateClosing {
 		return errClosing
 	}
-	if side := c.ep.engine.sides[c.slot>>slotBits].get(c.slot, c.gen); side != nil {
+	if side := c.sides().get(c.ref()); side != nil {
 		if err := side.cause(); err != nil {
 			return err
 		}
 	}
-	end, ok := c.ep.shardOf(c.slot).Slot(c.ref()).End(c.gen)
+	end, ok := c.slot().End(c.gen())
 	if !ok {
 		return errStale
 	}
@@ -246,7 +258,7 @@ func (c Conn) Close() error {
 	if st := c.State(); st != StateOpen && st != StateOpening {
 		return c.closedError()
 	}
-	c.ep.shardOf(c.slot).Close(c.ref(), true, 0, "")
+	c.shard().Close(c.ref(), true, 0, "")
 	return nil
 }
 
@@ -258,14 +270,14 @@ func (c Conn) CloseWithError(code uint64, reason string) error {
 	if st := c.State(); st != StateOpen && st != StateOpening {
 		return c.closedError()
 	}
-	c.ep.shardOf(c.slot).Close(c.ref(), false, code, reason)
+	c.shard().Close(c.ref(), false, code, reason)
 	return nil
 }
 
 // Ping asks the peer for an acknowledgment, which also keeps the connection alive.
 func (c Conn) Ping() {
 	if c.ep != nil {
-		c.ep.shardOf(c.slot).Ping(c.ref())
+		c.shard().Ping(c.ref())
 	}
 }
 

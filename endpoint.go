@@ -92,7 +92,7 @@ func newEndpoint(l *limits) *Endpoint {
 	if sim := l.Tuning.Simulation; sim != nil && sim.ShardOf == nil {
 		sim.ShardOf = func(conn any) *shard.Shard {
 			c := conn.(Conn)
-			return c.ep.shardOf(c.slot)
+			return c.shard()
 		}
 	}
 	return &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), started: time.Now()}
@@ -210,20 +210,17 @@ func (e *Endpoint) Close() error {
 	return err
 }
 
-func (e *Endpoint) shardOf(slot uint32) *shard.Shard { return e.engine.shards[slot>>slotBits] }
-
 // side returns what goroutines wait on for a connection, nil if it is forgotten.
 func (e *Endpoint) side(c Conn) *side {
-	slot := e.shardOf(c.slot).Slot(c.ref())
-	table := &e.engine.sides[c.slot>>slotBits]
-	if s := table.get(c.slot, c.gen); s != nil {
+	slot, table := c.slot(), c.sides()
+	if s := table.get(c.ref()); s != nil {
 		return s
 	}
-	if slot.State(c.gen) == uint32(StateGone) {
+	if slot.State(c.gen()) == uint32(StateGone) {
 		return nil
 	}
-	s := table.obtain(c.slot, c.gen)
-	if end, over := slot.End(c.gen); over {
+	s := table.obtain(c.ref())
+	if end, over := slot.End(c.gen()); over {
 		s.end(endError(&end, 0))
 	}
 	return s
@@ -233,13 +230,15 @@ func (e *Endpoint) side(c Conn) *side {
 
 type app struct{ *Endpoint }
 
-func (e app) conn(r shard.Ref) Conn { return Conn{e.Endpoint, r.Slot, r.Gen} }
+func (e app) conn(r shard.Ref) Conn { return Conn{e.Endpoint, uint64(r.Gen)<<32 | uint64(r.Slot)} }
+
+func (e app) sides(r shard.Ref) *sideTable { return &e.engine.sides[r.Slot>>slotBits] }
 
 // Open hands a connection to the application.
 func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
 	c := e.conn(r)
 	if e.dialed || e.accepts != nil {
-		e.engine.sides[r.Slot>>slotBits].obtain(r.Slot, r.Gen) // so that the reason of an early end is kept
+		e.sides(r).obtain(r) // so that the reason of an early end is kept
 	}
 	switch {
 	case e.handler.Open != nil:
@@ -268,10 +267,10 @@ func refusal(err error) (code uint64, reason string) {
 // Message delivers a message to the handler, or keeps it for Receive.
 func (e app) Message(_ *shard.Shard, r shard.Ref, ev *proto.Event) bool {
 	if e.handler.Message != nil {
-		e.handler.Message(Conn{e.Endpoint, r.Slot, r.Gen}, Message{Payload: ev.Payload, Channel: Channel(ev.Channel), Key: ev.Key})
+		e.handler.Message(e.conn(r), Message{Payload: ev.Payload, Channel: Channel(ev.Channel), Key: ev.Key})
 		return true
 	}
-	s := e.engine.sides[r.Slot>>slotBits].obtain(r.Slot, r.Gen)
+	s := e.sides(r).obtain(r)
 	reliable := e.limits.reliable[ev.Channel]
 	return !s.put(ev.Channel, ev.Key, ev.Payload, reliable, e.limits.Tuning.ReceiveBacklog)
 }
@@ -289,7 +288,7 @@ func (e app) Outcome(_ *shard.Shard, r shard.Ref, tag uint64, o proto.Outcome) {
 }
 
 func (e app) Writable(_ *shard.Shard, r shard.Ref) {
-	if s := e.engine.sides[r.Slot>>slotBits].get(r.Slot, r.Gen); s != nil {
+	if s := e.sides(r).get(r); s != nil {
 		s.opened()
 	}
 	if e.handler.Writable != nil {
@@ -299,7 +298,7 @@ func (e app) Writable(_ *shard.Shard, r shard.Ref) {
 
 func (e app) Closed(_ *shard.Shard, r shard.Ref, end *shard.Closed) {
 	err := endError(end, e.limits.IdleTimeout)
-	if s := e.engine.sides[r.Slot>>slotBits].get(r.Slot, r.Gen); s != nil {
+	if s := e.sides(r).get(r); s != nil {
 		s.end(err)
 	}
 	if end.Open && e.handler.Close != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+
+	"godwit.example/godwit/internal/shard"
 )
 
 // side is what a connection has beside the shard for goroutines that wait: the received messages, and what they wait on. It exists from the
@@ -138,7 +140,7 @@ func (s *side) owe(c Conn, channel uint16, n int) {
 }
 
 func (s *side) pay(c Conn) {
-	c.ep.shardOf(c.slot).Consumed(c.ref(), s.owed.channel, s.owed.bytes, s.owed.count)
+	c.shard().Consumed(c.ref(), s.owed.channel, s.owed.bytes, s.owed.count)
 	s.owed = debt{}
 }
 
@@ -205,26 +207,26 @@ func (t *sideTable) place(slot uint32) *atomic.Pointer[side] {
 }
 
 // get returns the side of a connection, nil if it has none.
-func (t *sideTable) get(slot, gen uint32) *side {
-	if s := t.place(slot).Load(); s != nil && s.gen == gen {
+func (t *sideTable) get(r shard.Ref) *side {
+	if s := t.place(r.Slot).Load(); s != nil && s.gen == r.Gen {
 		return s
 	}
 	return nil
 }
 
 // obtain returns the side of a connection and makes it if need be. The caller has seen that the connection is still the slot's.
-func (t *sideTable) obtain(slot, gen uint32) *side {
-	at := t.place(slot)
+func (t *sideTable) obtain(r shard.Ref) *side {
+	at := t.place(r.Slot)
 	for {
 		old := at.Load()
-		if old != nil && old.gen == gen {
+		if old != nil && old.gen == r.Gen {
 			return old
 		}
-		if fresh := newSide(gen); at.CompareAndSwap(old, fresh) {
+		if fresh := newSide(r.Gen); at.CompareAndSwap(old, fresh) {
 			return fresh
 		}
 	}
 }
 
 // drop forgets a side that nobody needs any more.
-func (t *sideTable) drop(slot uint32, s *side) { t.place(slot).CompareAndSwap(s, nil) }
+func (t *sideTable) drop(r shard.Ref, s *side) { t.place(r.Slot).CompareAndSwap(s, nil) }

@@ -38,6 +38,10 @@ func (s *Shard) admit(now mono.Time, socket uint32, h *wire.LongHeader, size int
 		s.sendRetry(now, socket, h)
 		return 0, false
 	}
+	if i := s.halfOpen.reclaim(); i >= 0 {
+		s.at(s.halfOpen.entries[i].slot).half = -1
+		s.halfOpen.remove(i)
+	}
 	if s.halfOpen.full() {
 		s.counters.HalfOpenFull++
 		return 0, false

@@ -29,6 +29,7 @@ type halfOpen struct {
 	oldest  int32 // entry+1, linked by newer
 	newest  int32
 	used    int
+	soft    int
 }
 
 type halfEntry struct {
@@ -41,7 +42,8 @@ type halfEntry struct {
 	chain   int32
 	older   int32
 	newer   int32
-	retried bool
+	retried bool // a cookie has proven the address
+	soft    bool // see soften
 }
 
 // init allocates the table once; its pages are touched as entries are used.
@@ -83,15 +85,37 @@ func (t *halfOpen) find(hash uint64, remote *wire.Addr, dcid []byte) (slot uint3
 	return 0, false
 }
 
+// soften says that an entry's client has proven its address and that its buffer is no longer needed. What remains of the entry leads
+// repeated Initials to their connection; it counts for no limit, and gives way when its place is needed.
+func (t *halfOpen) soften(i int) {
+	if e := &t.entries[i]; !e.soft {
+		e.soft = true
+		t.soft++
+	}
+}
+
+// reclaim returns the oldest soft entry if the table has no free one, or -1.
+func (t *halfOpen) reclaim() int {
+	if t.free != 0 || t.soft == 0 {
+		return -1
+	}
+	i := t.oldest
+	for !t.entries[i-1].soft {
+		i = t.entries[i-1].newer
+	}
+	return int(i - 1)
+}
+
 // full reports whether no entry is left.
 func (t *halfOpen) full() bool { return t.free == 0 }
 
 // crowded reports whether a client at this address has to show a Retry cookie first.
 func (t *halfOpen) crowded(remote *wire.Addr) bool {
-	if t.used*occupancyShare > len(t.entries) {
+	hard := t.used - t.soft
+	if hard*occupancyShare > len(t.entries) {
 		return true
 	}
-	if t.used < sourceLimit {
+	if hard < sourceLimit {
 		return false
 	}
 	prefix := 6 // a /48
@@ -100,7 +124,7 @@ func (t *halfOpen) crowded(remote *wire.Addr) bool {
 	}
 	n := 0
 	for i := t.newest; i != 0; i = t.entries[i-1].older {
-		if string(t.entries[i-1].remote[:prefix]) == string(remote[:prefix]) {
+		if e := &t.entries[i-1]; !e.soft && string(e.remote[:prefix]) == string(remote[:prefix]) {
 			if n++; n >= sourceLimit {
 				return true
 			}
@@ -150,6 +174,9 @@ func (t *halfOpen) remove(i int) {
 		t.entries[e.older-1].newer = e.newer
 	} else {
 		t.oldest = e.newer
+	}
+	if e.soft {
+		t.soft--
 	}
 	*e = halfEntry{chain: t.free}
 	t.free = int32(i + 1)

@@ -133,6 +133,9 @@ func (s *Shard) startServer(slot uint32, p *peer) *handshake {
 	params.ResetToken, params.HasResetToken = s.resetToken(id), true
 	h := &handshake{shard: s, slot: slot, gen: p.gen, make: s.cfg.NewSession, params: params.Append(nil)}
 	p.hs = h
+	if e.retried {
+		s.halfOpen.soften(int(p.half))
+	}
 	s.counters.HandshakesStarted++
 	return h
 }

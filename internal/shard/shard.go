@@ -236,8 +236,13 @@ func (s *Shard) timers(now mono.Time) {
 		s.touch(slot, p)
 	}
 	for slot := s.halfOpen.expire(now); slot != noSlot; slot = s.halfOpen.expire(now) {
+		p := s.at(slot)
+		if s.halfOpen.entries[p.half].soft {
+			s.freeHalfOpen(p)
+			continue
+		}
 		s.counters.HalfOpenExpired++
-		s.free(slot, s.at(slot))
+		s.free(slot, p)
 	}
 	if now >= s.tickAt {
 		s.tickAt = max(s.tickAt.Add(s.cfg.TickEvery), now)

@@ -73,7 +73,7 @@ func (s *Shard) snapshot(now mono.Time) {
 	p := &s.published
 	p.mu.Lock()
 	p.last = Snapshot{
-		Counters: s.counters, Proto: s.shared.Stats, Connections: s.live, HalfOpen: s.halfOpen.used,
+		Counters: s.counters, Proto: s.shared.Stats, Connections: s.live, HalfOpen: s.halfOpen.used - s.halfOpen.soft,
 		PoolHeld: pool.Held, PoolInUse: s.shared.Pool.InUse(), Socket: s.socket.Stats(), At: now,
 	}
 	p.mu.Unlock()
