@@ -15,10 +15,10 @@ type sender interface {
 	send(conn int, p []byte) bool
 }
 
-// stallAfter is the silence after which a closed loop over a transport that may
-// lose messages takes the outstanding ones for lost and goes on. A run over one
-// that may not would rather stand still.
-const stallAfter = 500 * time.Millisecond
+// lostAfter is how long a closed loop over a transport that may lose messages
+// waits for one before it sends another in its place; otherwise losses would
+// empty the loop. One over a transport that may not would rather stand still.
+const lostAfter = 500 * time.Millisecond
 
 // A generator makes load and judges what comes back. It is single-threaded: the
 // goroutine that owns the transport calls it.
@@ -35,7 +35,7 @@ type generator struct {
 	start, from, end mono.Time // of the load, of the measurement, of both
 	quota            uint64    // closed: messages outstanding a connection
 	next             uint64    // open: the plan's next message
-	checked          mono.Time // when stalls were last looked for
+	checked          mono.Time // when losses were last looked for
 
 	stats    stats
 	total    uint64 // messages sent, warm-up included
@@ -61,7 +61,7 @@ type conn struct {
 	sent    uint64
 	due     uint64    // messages that should have been sent by now
 	since   mono.Time // closed: when the next message was first refused
-	heard   mono.Time // when the last message came back
+	old     uint64    // sent, as of the last look for losses
 	refused bool      // is in live
 }
 
@@ -86,7 +86,6 @@ func (g *generator) begin(now mono.Time, warmup, duration time.Duration) {
 	}
 	for k := range g.conns {
 		g.conns[k].due = g.quota
-		g.conns[k].heard = now
 		g.sendDue(k, now)
 	}
 }
@@ -111,8 +110,8 @@ func (g *generator) turn(now mono.Time) (next mono.Time) {
 		}
 	}
 	if !g.open {
-		g.unstall(now)
-		return min(now.Add(stallAfter/4), g.end)
+		g.replace(now)
+		return min(now.Add(lostAfter/4), g.end)
 	}
 	for {
 		due := g.dueAt(g.next)
@@ -172,7 +171,7 @@ func (g *generator) message(k int, payload []byte, now mono.Time) {
 		g.stats.corrupted++
 		return
 	}
-	v, resolved := c.take(h.seq, c.sent, g.order)
+	v, resolved, fresh := c.take(h.seq, c.sent, g.order)
 	g.resolved += resolved
 	if v != good {
 		g.stats.corrupted++
@@ -181,7 +180,6 @@ func (g *generator) message(k int, payload []byte, now mono.Time) {
 		return
 	}
 	g.back++
-	c.heard = now
 	if now >= g.from && now < g.end {
 		g.stats.returned++
 	}
@@ -190,25 +188,24 @@ func (g *generator) message(k int, payload []byte, now mono.Time) {
 		g.stats.latency.Record(int64(now - h.due))
 	}
 	if !g.open && now < g.end {
-		c.due += resolved
+		c.due += fresh
 		if !c.refused {
 			g.sendDue(k, now)
 		}
 	}
 }
 
-// unstall gives up what a lossy transport has lost, so that a closed loop does
-// not stand still.
-func (g *generator) unstall(now mono.Time) {
-	if !g.lossy || now.Sub(g.checked) < stallAfter/4 {
+// replace gives up what a lossy transport has lost.
+func (g *generator) replace(now mono.Time) {
+	if !g.lossy || now.Sub(g.checked) < lostAfter {
 		return
 	}
 	g.checked = now
 	for k := range g.conns {
 		c := &g.conns[k]
-		if c.sent == c.due && now.Sub(c.heard) > stallAfter {
-			c.heard = now
-			c.due += g.quota
+		c.due += c.giveUp(c.old, g.order)
+		c.old = c.sent
+		if !c.refused {
 			g.sendDue(k, now)
 		}
 	}
