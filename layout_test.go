@@ -127,24 +127,24 @@ func TestLayoutOfHotTypes(t *testing.T) {
 
 func TestLayoutChecksCanFail(t *testing.T) {
 	type inner struct {
-		n    int64
-		name string
+		N    int64
+		Name string
 	}
 	type outer struct {
-		flag  bool
-		times [4]int64
-		in    inner
-		list  [2]inner
-		next  *outer
-		seen  func()
-		none  [0]*int
+		Flag  bool
+		Times [4]int64
+		In    inner
+		List  [2]inner
+		Next  *outer
+		Seen  func()
+		None  [0]*int
 	}
 	typ := reflect.TypeFor[outer]()
-	want := []string{"in.name", "list.name", "next", "seen"}
+	want := []string{"In.Name", "List.Name", "Next", "Seen"}
 	if got := pointerFields(typ); !slices.Equal(got, want) {
 		t.Errorf("pointer fields %q, want %q", got, want)
 	}
-	if got := pointerDifference(typ, want[:3]); len(got) != 1 || !strings.Contains(got[0], "seen") {
+	if got := pointerDifference(typ, want[:3]); len(got) != 1 || !strings.Contains(got[0], "Seen") {
 		t.Errorf("a pointer missing from the list: %q", got)
 	}
 	if got := pointerDifference(typ, append(want, "gone")); len(got) != 1 || !strings.Contains(got[0], "gone") {
