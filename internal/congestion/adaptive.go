@@ -16,8 +16,8 @@ import "godwit.example/godwit/internal/mono"
 // the window. Growing delay in turn ends slow start and probing before
 // anything is lost.
 const (
-	// Whether the delay has grown is told by the least of some samples, which
-	// jitter hardly raises, against the minimum of MinRTTWindow. A block of
+	// Whether the delay has grown is told by the least of some samples without
+	// ack delay, which jitter hardly raises, against the minimum of MinRTTWindow. A block of
 	// samples ends with the round or, so that probing stops before it has
 	// overshot, after eight.
 	delayShift   = 3 // grown: by more than 1/8 of the minimum and more than the floor
@@ -133,8 +133,8 @@ func (c *Controller) growAdaptive(acked int64) {
 // judges it. It reports whether the delay is found to have grown.
 func (c *Controller) judgeDelay(r *RTT, roundEnds bool) bool {
 	a := &c.adaptive
-	if a.blockSize == 0 || r.Latest < a.blockMin {
-		a.blockMin = r.Latest
+	if a.blockSize == 0 || r.adjusted < a.blockMin {
+		a.blockMin = r.adjusted
 	}
 	a.blockSize++
 	if a.blockSize < blockSamples && !roundEnds {

@@ -66,6 +66,22 @@ func TestSlowStartEndsWhenTheDelayGrows(t *testing.T) {
 	}
 }
 
+func TestAckDelayIsNotAQueue(t *testing.T) {
+	u := newTester(t, Adaptive)
+	u.round(20*ms, 1)
+	for range 3 {
+		sent, window := u.now, u.c.Window()
+		u.c.OnSent(u.now, window, window/2)
+		u.now = u.now.Add(45 * ms)
+		u.r.Update(u.now, 45*ms, 25*ms)
+		u.c.OnAck(u.now, AckInfo{Bytes: window, SentTime: sent, InFlight: window}, &u.r)
+	}
+	u.wantState(SlowStart)
+	if u.c.adaptive.delayGrown {
+		t.Error("25 ms in which the peer kept its ACK were taken for a queue")
+	}
+}
+
 func TestOneLateSampleDoesNotEndSlowStart(t *testing.T) {
 	u := newTester(t, Adaptive)
 	u.round(20*ms, 1)

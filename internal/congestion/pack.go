@@ -75,6 +75,7 @@ func (r *RTT) Append(b []byte, ref mono.Time) []byte {
 	b = appendInt(b, int64(r.Min))
 	b = appendInt(b, int64(r.Smoothed))
 	b = appendInt(b, int64(r.Var))
+	b = appendInt(b, int64(r.adjusted))
 	b = appendTime(b, r.halfStart, ref)
 	b = appendInt(b, int64(r.halfMin))
 	return appendInt(b, int64(r.prevMin))
@@ -91,6 +92,7 @@ func (r *RTT) Parse(b []byte, ref mono.Time) int {
 		Min:      u.duration(),
 		Smoothed: u.duration(),
 		Var:      u.duration(),
+		adjusted: u.duration(),
 	}
 	v.halfStart = u.time(ref)
 	v.halfMin = u.duration()

@@ -36,6 +36,7 @@ type RTT struct {
 	Smoothed mono.Duration // gain 1/8
 	Var      mono.Duration // mean deviation, gain 1/4
 
+	adjusted  mono.Duration // the newest sample without the ack delay
 	halfStart mono.Time     // when the current half of the window began
 	halfMin   mono.Duration // least sample of the current half
 	prevMin   mono.Duration // least sample of the half before, 0 if none
@@ -64,20 +65,20 @@ func (r *RTT) Update(now mono.Time, sample, ackDelay mono.Duration) {
 	if !r.sampled {
 		r.sampled = true
 		r.restartMin(now)
-		r.Smoothed, r.Var = sample, sample/2
+		r.Smoothed, r.Var, r.adjusted = sample, sample/2, sample
 		return
 	}
 	r.updateMin(now)
-	adjusted := sample
+	r.adjusted = sample
 	if ackDelay > 0 && sample >= r.Min+ackDelay {
-		adjusted = sample - ackDelay
+		r.adjusted = sample - ackDelay
 	}
-	deviation := r.Smoothed - adjusted
+	deviation := r.Smoothed - r.adjusted
 	if deviation < 0 {
 		deviation = -deviation
 	}
 	r.Var += (deviation - r.Var) / 4
-	r.Smoothed += (adjusted - r.Smoothed) / 8
+	r.Smoothed += (r.adjusted - r.Smoothed) / 8
 }
 
 func (r *RTT) updateMin(now mono.Time) {
