@@ -107,7 +107,7 @@ var hotTypes = []struct {
 		"long", "ahead", "before", "app.read.aead", "app.read.header", "app.write.aead", "app.write.header",
 	}},
 	{reflect.TypeFor[congestion.Controller](), 192, nil},
-	{reflect.TypeFor[congestion.RTT](), 64, nil},
+	{reflect.TypeFor[congestion.RTT](), 80, nil},
 	{reflect.TypeFor[congestion.Pacer](), 64, nil},
 	{reflect.TypeFor[wire.Outgoing](), 32, nil},
 }

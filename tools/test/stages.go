@@ -25,6 +25,9 @@ var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./in
 // debugPackages have assertions, coverage marks or poison in debug builds, or run code that does.
 var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", "./gateway/..."}
 
+// mutantPackages plant named faults and fail if nothing notices.
+var mutantPackages = []string{"./internal/mutant", "./internal/proto", "./godwittest"}
+
 // pureGoPackages hold assembly, or call crypto that does: built with the purego tag they use none of it.
 var pureGoPackages = []string{"./internal/wire", "./internal/protect", "./internal/simd", "./internal/handshake"}
 
@@ -49,6 +52,10 @@ func (r *runner) stages() []stage {
 		}},
 		{name: "test-purego", budget: 90 * time.Second, run: func(ctx context.Context, r *runner) error {
 			_, err := r.goTest(ctx, append([]string{"-tags=purego"}, r.existing(pureGoPackages)...)...)
+			return err
+		}},
+		{name: "mutants", budget: 120 * time.Second, run: func(ctx context.Context, r *runner) error {
+			_, err := r.goTest(ctx, append([]string{"-tags=godwitmutant", "-run=Mutant"}, r.existing(mutantPackages)...)...)
 			return err
 		}},
 		{name: "race", budget: 240 * time.Second, run: runRace},
@@ -131,10 +138,11 @@ func runMod(ctx context.Context, r *runner) error {
 }
 
 func runVet(ctx context.Context, r *runner) error {
-	if err := r.command(ctx, nil, "go", append([]string{"vet"}, r.modules...)...); err != nil {
-		return err
+	var failed []error
+	for _, tags := range []string{"", "godwitdebug", "godwitmutant"} {
+		failed = append(failed, r.command(ctx, nil, "go", append([]string{"vet", "-tags=" + tags}, r.modules...)...))
 	}
-	return r.command(ctx, nil, "go", append([]string{"vet", "-tags=godwitdebug"}, r.modules...)...)
+	return errors.Join(failed...)
 }
 
 func runStaticcheck(ctx context.Context, r *runner) error {

@@ -1,0 +1,515 @@
+"""Checks a running echo server against the specification, one line a check; the exit code is 0 only if all of them hold.
+
+usage: client.py BANNER KEYLOG PLAIN_BANNER
+
+BANNER and PLAIN_BANNER are files with the JSON line that `godwit serve --json` prints, the second of a server with --plain; KEYLOG is the
+file that the first one writes with --keylog.
+"""
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import codec
+from codec import HANDSHAKE, INITIAL, SHORT, VERSION, ChannelEntry, Frame
+from connection import CE, ECT0, Connection
+from protection import SUITES
+from refusals import PLAIN_MODE_MISMATCH, REFUSALS, Hello
+from tls import EARLY_DATA
+
+UNKNOWN_VERSION = 0x0A1A2A3A
+ORDERED, UNORDERED, LATEST, SEQUENCED, UNRELIABLE = range(5)
+
+
+@dataclass
+class Server:
+    address: tuple
+    pin: str
+
+    @classmethod
+    def of_banner(cls, path):
+        banner = json.loads(Path(path).read_text().splitlines()[0])
+        host, port = banner["listen"].rsplit(":", 1)
+        return cls((host, int(port)), banner["pin"])
+
+    def connection(self, **options):
+        return Connection(self.address, self.pin, **options)
+
+
+class Failure(Exception):
+    """A check does not hold."""
+
+
+def expect(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def answer(server, datagram, timeout):
+    """What a server answers to a datagram from a fresh port, or None."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as fresh:
+        fresh.sendto(datagram, server.address)
+        return fresh.recv(65536) if select.select([fresh], [], [], timeout)[0] else None
+
+
+def echo(connection, channel, *payloads, key=None):
+    connection.send(channel, *payloads, key=key)
+    returned = connection.take(channel, len(payloads))
+    expect([m.data for m in returned] == list(payloads), f"other bytes came back on channel {channel}")
+    return returned
+
+
+# Without a connection
+
+
+def unknown_version(server):
+    """a packet of an unknown version is answered with Version Negotiation"""
+    destination, source = os.urandom(8), os.urandom(5)
+    header = codec.long_header(INITIAL, destination, source, bytes(4), 1100, version=UNKNOWN_VERSION)
+    (packet,) = codec.read_packets(answer(server, header.ljust(1200, b"\0"), 2) or b"", 0) or [None]
+    expect(packet and packet.kind == codec.VERSION_NEGOTIATION, "no Version Negotiation")
+    expect((packet.destination, packet.source) == (source, destination), "the connection IDs are not swapped")
+    expect(VERSION in packet.versions and UNKNOWN_VERSION not in packet.versions, f"versions {packet.versions}")
+
+
+def short_unknown_version(server):
+    """an unknown version in 1,199 bytes, and an Initial in 1,199, are not answered"""
+    for version in (UNKNOWN_VERSION, VERSION):
+        header = codec.long_header(INITIAL, os.urandom(8), b"", bytes(4), 1100, version=version)
+        expect(answer(server, header.ljust(1199, b"\0"), 0.2) is None, f"an answer to version {version:#x}")
+
+
+def unknown_id(server):
+    """a packet to an unknown connection ID is answered with a stateless reset, shorter and with the same token each time"""
+    destination = os.urandom(12)
+    tokens = set()
+    for size in (1000, 64, 22):
+        reset = answer(server, b"\x40" + destination + os.urandom(size - 13), 2)
+        expect(reset, f"no answer to {size} bytes")
+        expect(21 <= len(reset) < size and reset[0] >> 6 == 1, f"{len(reset)} bytes that begin with {reset[0]:#x}")
+        tokens.add(reset[-16:])
+    expect(len(tokens) == 1, "different tokens for the same connection ID")
+    expect(answer(server, b"\x40" + destination + os.urandom(8), 0.2) is None, "an answer to 21 bytes")
+
+
+# Handshake
+
+
+def suites(server):
+    """every suite completes a handshake and carries a message"""
+    for suite in SUITES:
+        with server.connection(suites=(suite,)) as connection:
+            connection.connect()
+            expect(connection.handshake.suite is suite, f"{connection.handshake.suite.name} instead of {suite.name}")
+            echo(connection, ORDERED, suite.name.encode())
+
+
+def key_log(server, path):
+    """the secrets in the server's key log are those of the key schedule"""
+    with server.connection() as connection:
+        connection.connect()
+        echo(connection, ORDERED, b"logged")
+        logged = {}
+        for line in Path(path).read_text().splitlines():
+            label, client_random, secret = line.split()
+            if client_random == connection.handshake.random.hex():
+                logged[label] = bytes.fromhex(secret)
+        for kind, name in ((HANDSHAKE, "HANDSHAKE_TRAFFIC_SECRET"), (SHORT, "TRAFFIC_SECRET_0")):
+            for side, secret in zip(("CLIENT", "SERVER"), connection.handshake.secrets[kind]):
+                expect(logged.get(f"{side}_{name}") == secret, f"{side}_{name} differs")
+
+
+def no_client_id(server):
+    """a client may have a connection ID of no bytes, or of 20"""
+    for length in (0, 20):
+        with server.connection(id_length=length) as connection:
+            connection.connect()
+            echo(connection, ORDERED, b"without an ID")
+
+
+def early_message(server):
+    """a message sent with the client's Finished arrives"""
+    with server.connection() as connection:
+        connection.start()
+        connection.run(lambda: connection.messages)
+        echo(connection, ORDERED, b"early")
+
+
+def long_hello(server):
+    """a ClientHello of 4,096 bytes in four Initials, one of them lost, completes, and only that one is sent again"""
+    with server.connection(hello_size=4096) as connection:
+        sent = connection.spaces[INITIAL]
+        connection.lose = 1
+        connection.connect()
+        expect(sent.next <= 4 + 1 + 2, f"{sent.next} Initials were sent")
+        echo(connection, ORDERED, b"long")
+
+
+def ticket(server):
+    """a session ticket does not allow early data"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.wait(0.1)
+        expect(all(EARLY_DATA not in extensions for extensions in connection.handshake.tickets), "early_data in a ticket")
+
+
+def retry(server):
+    """with 8 handshakes of one /24 unfinished, the next one is validated by Retry"""
+    half_open = [server.connection(source="127.0.9.1") for _ in range(8)]
+    for connection in half_open:
+        connection.start()
+        connection.flush()
+    with server.connection(source="127.0.9.2") as connection:
+        connection.connect()
+        expect(connection.retry_source is not None, "no Retry")
+        echo(connection, ORDERED, b"validated")
+    for connection in half_open:
+        connection.close(0)
+        connection.socket.close()
+
+
+# Messages
+
+
+def modes(server):
+    """messages come back on a channel of every mode, empty ones and long ones too"""
+    with server.connection() as connection:
+        connection.connect()
+        for channel in (ORDERED, UNORDERED, SEQUENCED, UNRELIABLE, 255):
+            echo(connection, channel, b"one")
+            echo(connection, channel, b"")
+        (returned,) = echo(connection, LATEST, b"value", key=300)
+        expect(returned.key == 300, f"the key became {returned.key}")
+
+
+def batches(server):
+    """MESSAGES frames come back in order, keyed ones with their keys"""
+    with server.connection() as connection:
+        connection.connect()
+        for channel in (ORDERED, UNORDERED, SEQUENCED, UNRELIABLE):
+            returned = echo(connection, channel, *(b"%d" % n for n in range(20)))
+            expect([m.id for m in returned] == list(range(20)), "the IDs do not count from 0")
+        connection.send(LATEST, *((key, b"value %d" % key) for key in range(20)))
+        returned = connection.take(LATEST, 20)
+        expect({m.key: m.data for m in returned} == {key: b"value %d" % key for key in range(20)}, "other keys or values")
+
+
+def fragments(server):
+    """fragmented messages come back whole: 20 kB of every mode, and one of max_message_size"""
+    with server.connection() as connection:
+        connection.connect()
+        for channel in (ORDERED, UNORDERED, SEQUENCED, UNRELIABLE):
+            echo(connection, channel, os.urandom(20000))
+        echo(connection, LATEST, os.urandom(20000), key=0)
+        echo(connection, ORDERED, os.urandom(connection.peer["max_message_size"]))
+
+
+def shuffled_fragments(server):
+    """fragments in any order, cut differently the second time, make the message they were"""
+    data = os.urandom(1000)
+    with server.connection() as connection:
+        connection.connect()
+        for start, end in ((700, 1000), (100, 400), (300, 800), (0, 150)):
+            connection.queue(Frame("FRAGMENT", channel=UNORDERED, id=0, offset=start, total=1000, data=data[start:end]))
+        (returned,) = connection.take(UNORDERED, 1)
+        expect(returned.data == data, "other bytes came back")
+
+
+def order(server):
+    """an ordered channel waits for a missing message, an unordered one does not"""
+    with server.connection() as connection:
+        connection.connect()
+        for channel in (ORDERED, UNORDERED):
+            connection.queue(Frame("MESSAGE", channel=channel, id=1, data=b"second"))
+        (returned,) = connection.take(UNORDERED, 1)
+        expect(returned.data == b"second", "the unordered channel waited")
+        connection.wait(0.1)
+        expect(not connection.messages.inbox, "the ordered channel did not wait")
+        connection.queue(Frame("MESSAGE", channel=ORDERED, id=0, data=b"first"))
+        expect([m.data for m in connection.take(ORDERED, 2)] == [b"first", b"second"], "another order")
+
+
+def stale(server):
+    """older messages of a sequenced channel, and of a key of a latest one, are not delivered"""
+    with server.connection() as connection:
+        connection.connect()
+        for number in (5, 3, 6):
+            connection.queue(Frame("MESSAGE", channel=SEQUENCED, id=number, data=b"%d" % number))
+        expect([m.data for m in connection.take(SEQUENCED, 2)] == [b"5", b"6"], "sequenced")
+        for number, key in ((2, 1), (1, 1), (0, 2)):
+            connection.queue(Frame("MESSAGE_KEYED", channel=LATEST, id=number, key=key, data=b"%d" % number))
+        expect([m.data for m in connection.take(LATEST, 2)] == [b"2", b"0"], "latest")
+        connection.wait(0.1)
+        expect(not connection.messages.inbox, "a stale message came back")
+
+
+# Credit
+
+
+def more_than_the_limit(server):
+    """2 MB pass a limit of 1 MB, because the server raises it"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.ask_ack_frequency(1)
+        for _ in range(10):
+            echo(connection, ORDERED, os.urandom(200000))
+        seen = connection.messages.seen
+        expect(seen.get("MAX_CHANNEL") and seen.get("MAX_DATA"), f"only {seen}")
+
+
+def stalled(name, parameters):
+    def check(server):
+        with server.connection(parameters=parameters) as connection:
+            connection.connect()
+            connection.messages.withhold = True
+            for _ in range(8):
+                connection.send(7, bytes(968))
+            connection.run(lambda: connection.messages.seen.get(name))
+            connection.wait(0.1)
+            expect(len(connection.messages.inbox) == 4, f"{len(connection.messages.inbox)} messages with credit for 4")
+            connection.messages.release_owed()
+            connection.take(7, 8)
+
+    check.__doc__ = f"a server without credit stops, sends {name}, and goes on when it gets more"
+    return check
+
+
+def skip(server):
+    """SKIP lets an ordered channel go on behind messages that were lost, and one that was never begun"""
+    with server.connection() as connection:
+        connection.connect()
+        echo(connection, ORDERED, b"zero")
+        connection.lose = 1
+        connection.send(ORDERED, b"one")
+        connection.flush()
+        connection.abandon(ORDERED, 1)
+        echo(connection, ORDERED, b"two")
+        channel = connection.messages.outgoing[ORDERED]
+        channel.next_id += 1
+        connection.abandon(ORDERED, 3)
+        echo(connection, ORDERED, b"four")
+        connection.run(connection.settled)
+
+
+# Loss
+
+
+def lost_to_server(server):
+    """a packet lost on the way to the server is repeated and its message echoed once"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.lose = 1
+        echo(connection, ORDERED, b"lost")
+        connection.lose = 1
+        for number in range(5):
+            connection.send(UNORDERED, b"%d" % number)
+            connection.flush()
+        expect({m.data for m in connection.take(UNORDERED, 5)} == {b"0", b"1", b"2", b"3", b"4"}, "one is missing")
+        connection.run(connection.settled)
+        expect(not connection.messages.inbox, "a message came back twice")
+
+
+def lost_to_client(server):
+    """a packet lost on the way to the client is repeated with another number"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.discard = lambda frames: any(f.name == "MESSAGE" for f in frames)
+        echo(connection, ORDERED, b"lost")
+        expect(len(connection.discarded) == 1, "nothing was lost")
+        connection.wait(0.1)
+        expect(not connection.messages.inbox, "a message came back twice")
+        numbers = connection.spaces[SHORT].received.ranges
+        expect(all(not low <= connection.discarded[0] <= high for low, high in numbers), "the number came again")
+
+
+def lost_unreliable(server):
+    """an unreliable message that is lost on the way to the client is not repeated"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.discard = lambda frames: any(f.name == "MESSAGE" for f in frames)
+        connection.send(UNRELIABLE, b"lost")
+        connection.run(lambda: connection.discarded)
+        connection.wait(0.5)
+        expect(not connection.messages.inbox, "it was repeated")
+
+
+def duplicates(server):
+    """a packet that comes twice, and a message that comes in two packets, are delivered once"""
+    with server.connection() as connection:
+        connection.connect()
+        for channel in (ORDERED, UNORDERED, SEQUENCED, UNRELIABLE):
+            connection.twice = 1
+            echo(connection, channel, b"once")
+        for channel in (ORDERED, UNORDERED):
+            connection.queue(Frame("MESSAGE", channel=channel, id=0, data=b"once"))
+        connection.run(connection.settled)
+        connection.wait(0.1)
+        expect(not connection.messages.inbox, "a message came back twice")
+
+
+def spoilt(server):
+    """a packet with one bit turned is dropped"""
+    with server.connection() as connection:
+        connection.connect()
+        send = connection.send_datagram
+
+        def spoil(datagram):
+            connection.send_datagram = send
+            send(datagram[:-1] + bytes([datagram[-1] ^ 1]))
+
+        connection.send_datagram = spoil
+        echo(connection, ORDERED, b"repeated")
+
+
+# Connection
+
+
+def key_update(server):
+    """the server follows two key updates, and answers in the new phase"""
+    with server.connection() as connection:
+        connection.connect()
+        for phase in (1, 0):
+            connection.update_keys()
+            echo(connection, ORDERED, b"phase")
+            expect(connection.read_phase == phase, "the answer has the old phase")
+            connection.run(connection.settled)
+            connection.wait(0.1)
+
+
+def rebinding(server):
+    """the server follows a client to another port, validates it and goes on"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.issue_id()
+        connection.run(connection.settled)
+        connection.rebind()
+        echo(connection, ORDERED, b"moved")
+        connection.run(lambda: connection.challenges)
+        connection.run(connection.settled)
+        echo(connection, ORDERED, os.urandom(20000))
+
+
+def path_challenge(server):
+    """PATH_CHALLENGE is answered with its data, PING and what else elicits an ACK are acknowledged"""
+    with server.connection() as connection:
+        connection.connect()
+        seen = []
+        take = connection._frame
+        connection._frame = lambda space, frame: take(space, frame) if frame.name != "PATH_RESPONSE" else seen.append(frame)
+        connection.queue(Frame("PATH_CHALLENGE", data=b"8 octets"), Frame("PING"), Frame("IMMEDIATE_ACK"))
+        connection.run(lambda: seen and connection.settled())
+        expect(seen[0].data == b"8 octets", "other data")
+
+
+def datagram_size(server):
+    """the server finds out that datagrams above 1,200 bytes pass, and none is above max_udp_payload_size"""
+    for size in (1200, 1472):
+        with server.connection(parameters=dict(max_udp_payload_size=size)) as connection:
+            connection.connect()
+            connection.wait(0.1)
+            echo(connection, ORDERED, os.urandom(20000))
+            largest = connection.largest_datagram
+            expect(largest <= size, f"a datagram of {largest} bytes")
+            expect(largest > 1200 or size == 1200, "no datagram above 1,200 bytes")
+
+
+def congestion_marks(server):
+    """a mark of congestion is reported in ACK_ECN"""
+    with server.connection() as connection:
+        connection.connect()
+        connection.mark(CE)
+        echo(connection, ORDERED, b"marked")
+        connection.mark(ECT0)
+        echo(connection, ORDERED, b"not marked")
+        connection.run(connection.settled)
+        expect(connection.reported_ecn and connection.reported_ecn[2] >= 1, f"reported {connection.reported_ecn}")
+
+
+def close(server):
+    """a closed connection is silent, and then forgotten: the server answers with the reset token that it announced"""
+    with server.connection() as connection:
+        connection.connect()
+        echo(connection, ORDERED, b"last")
+        connection.close(77, b"done")
+        expect_reset(connection)
+
+
+def idle(server):
+    """the smaller idle timeout of both ends a connection without a word"""
+    with server.connection(parameters=dict(max_idle_timeout=300)) as connection:
+        connection.connect()
+        connection.wait(0.6)
+        connection.closing = True
+        expect_reset(connection)
+
+
+def expect_reset(connection):
+    deadline = time.monotonic() + 5
+    while not connection.reset and time.monotonic() < deadline:
+        connection.send_payload(connection.spaces[SHORT], b"\x01" + bytes(60))
+        select.select([connection.socket], [], [], 0.2)
+        connection._receive()
+        expect(not connection.closed, f"the server closed: {connection.closed}")
+    expect(connection.reset, "no stateless reset with the token of the connection ID")
+
+
+def refused(refusal):
+    def check(server):
+        closed = refusal.provoke(server)
+        expect(closed.name == "CLOSE", f"the server sent {closed}")
+        expect(closed.error == refusal.code, f"the server closed with {closed.error:#x}: {closed.reason.decode()}")
+
+    check.__doc__ = f"{refusal.code:#x} closes: {refusal.name}"
+    return check
+
+
+def checks(keylog):
+    def logged(server):
+        key_log(server, keylog)
+
+    logged.__doc__ = key_log.__doc__
+    encrypted = [unknown_version, short_unknown_version, unknown_id, suites, logged, no_client_id, early_message, long_hello]
+    encrypted += [ticket, retry, key_update]
+    both = [modes, batches, fragments, shuffled_fragments, order, stale, more_than_the_limit, skip]
+    both += [
+        stalled("CHANNEL_BLOCKED", dict(channels=[ChannelEntry(7, 0, 0, 16, 4500)])),
+        stalled("BLOCKED", dict(initial_max_data=4500)),
+    ]
+    both += [lost_to_server, lost_to_client, lost_unreliable, duplicates, spoilt]
+    both += [rebinding, path_challenge, datagram_size, congestion_marks, close, idle]
+    return encrypted + both + [refused(r) for r in REFUSALS], both
+
+
+def main(banner, keylog, plain_banner):
+    server, plain_server = Server.of_banner(banner), Server.of_banner(plain_banner)
+    for_encrypted, for_plain = checks(keylog)
+    failures = 0
+    for check in for_encrypted:
+        failures += not run(check, server, check.__doc__)
+    plain_server.connection = lambda **options: Connection(plain_server.address, plain_server.pin, plain=True, **options)
+    for check in for_plain:
+        failures += not run(check, plain_server, f"plain mode: {check.__doc__}")
+    mismatch = refused(Hello("no plain_mode to a server that demands it", PLAIN_MODE_MISMATCH))
+    failures += not run(mismatch, plain_server, mismatch.__doc__)
+    print(f"{failures} checks failed" if failures else "all checks hold")
+    return 1 if failures else 0
+
+
+def run(check, server, name):
+    started = time.monotonic()
+    try:
+        check(server)
+    except Exception as error:  # A check that fails in any way must not keep the others from running.
+        print(f"FAIL {name}: {type(error).__name__}: {error}", flush=True)
+        return False
+    print(f"ok   {name} ({(time.monotonic() - started) * 1000:.0f} ms)", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
