@@ -73,7 +73,7 @@ type Config struct {
 	TickInterval time.Duration
 
 	// Panic, if it is set, is called with the value of a panic in a function of the Handler instead of ending the process; the
-	// connection that was being served is closed with the transport code INTERNAL_ERROR.
+	// connection that was being served is closed with the transport code INTERNAL_ERROR. In Tick there is none.
 	Panic func(c Conn, value any)
 	// Logger receives life-cycle messages. The default discards them.
 	Logger *slog.Logger

@@ -144,7 +144,7 @@ func (c Conn) Receive(ctx context.Context, buf []byte) (Message, error) {
 	if c.ep == nil {
 		return Message{}, errStale
 	}
-	if c.ep.handler.Message != nil {
+	if c.ep.handler.Message != nil || c.ep.workers != nil {
 		return Message{}, errHandled
 	}
 	side := c.ep.side(c)
@@ -287,4 +287,34 @@ func endError(end *shard.Closed, idle time.Duration) error {
 		return &IdleTimeoutError{After: idle}
 	}
 	return &CloseError{Code: end.Code, Reason: end.Reason, Remote: end.Remote, Transport: !end.App}
+}
+
+// ConnStats are the figures of one connection at one moment.
+type ConnStats struct {
+	RTT    time.Duration // smoothed
+	MinRTT time.Duration
+	RTTVar time.Duration
+	// Window is the congestion window, InFlight what is sent and not acknowledged, MaxDatagram the largest datagram that the path is known
+	// to carry: all in bytes of UDP payload.
+	Window, InFlight, MaxDatagram int
+	// Queued is what is sent by the application and not acknowledged, in bytes as Config.SendBuffer counts them.
+	Queued int
+}
+
+// Stats returns the connection's figures. It takes a turn of the shard, a few microseconds when that is idle.
+func (c Conn) Stats() (ConnStats, error) {
+	if c.ep == nil {
+		return ConnStats{}, errStale
+	}
+	st, ok, err := c.shard().ConnStats(context.Background(), c.ref())
+	if err != nil {
+		return ConnStats{}, err
+	}
+	if !ok {
+		return ConnStats{}, c.closedError()
+	}
+	return ConnStats{
+		RTT: st.RTT, MinRTT: st.MinRTT, RTTVar: st.RTTVar,
+		Window: st.Window, InFlight: st.InFlight, MaxDatagram: st.Datagram, Queued: st.Queued,
+	}, nil
 }

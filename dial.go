@@ -139,7 +139,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, cfg *Config) (Conn, er
 	if !open {
 		return Conn{}, errEndpointClosed
 	}
-	return e.dialWith(ctx, &trust, e.engine.shards[0], app{e}, t)
+	return e.dialWith(ctx, &trust, e.engine.shards[0], outgoing{app{e}}, t)
 }
 
 func (e *Endpoint) dial(ctx context.Context, s *shard.Shard, a shard.App, t *target) (Conn, error) {
@@ -300,6 +300,18 @@ func (e *clientEngine) leave() {
 	default:
 		go e.stop() //nolint:errcheck // closing a datagram socket cannot lose anything
 	}
+}
+
+// outgoing is the app of a connection that an endpoint dialed: it does not wait for Accept.
+type outgoing struct{ app }
+
+// Open tells the handler, if it wants to know.
+func (o outgoing) Open(s *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
+	if o.handler.Open == nil && o.workers == nil {
+		o.sides(r).obtain(r)
+		return 0, "", true
+	}
+	return o.app.Open(s, r)
 }
 
 // dialedApp is the app of a connection that Dial made.

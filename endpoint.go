@@ -2,6 +2,7 @@ package godwit
 
 import (
 	"context"
+	"iter"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,10 @@ type Endpoint struct {
 	state   endpointState
 	ended   chan struct{} // closed when the endpoint is closed
 	started time.Time
+	panics  atomic.Uint64
+	unread  atomic.Uint64       // unreliable messages that nobody received in time
+	inline  func(Conn, Message) // Handler.Message, if it runs on the shard
+	workers *asyncWorkers       // of Async, or nil
 }
 
 type endpointState uint8
@@ -42,6 +47,17 @@ const (
 type Shard struct {
 	ep    *Endpoint
 	index int
+}
+
+// Conns ranges over the open connections of the shard. It may be used in Handler.Tick only.
+func (s *Shard) Conns() iter.Seq[Conn] {
+	return func(yield func(Conn) bool) {
+		for r := range s.ep.engine.shards[s.index].Refs() {
+			if !yield(app{s.ep}.conn(r)) {
+				return
+			}
+		}
+	}
 }
 
 // Index returns the shard's number, counted from zero.
@@ -72,7 +88,7 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 	e := newEndpoint(l)
 	e.pin = pin
 	e.addr = sockets[0].LocalAddr().AddrPort()
-	if e.handler.Open == nil {
+	if e.handler.Open == nil && e.workers == nil {
 		e.accepts = make(chan Conn, l.Tuning.AcceptBacklog)
 	}
 	ids := newIDs(l, len(sockets))
@@ -95,7 +111,16 @@ func newEndpoint(l *limits) *Endpoint {
 			return c.shard()
 		}
 	}
-	return &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), started: time.Now()}
+	e := &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), started: time.Now()}
+	if l.Panic != nil {
+		e.handler = e.guarded(l.Handler)
+	}
+	if e.handler.workers > 0 {
+		e.workers = &asyncWorkers{limit: e.handler.workers}
+	} else {
+		e.inline = e.handler.Message
+	}
+	return e
 }
 
 // tick has Handler.Tick called by a shard.
@@ -241,6 +266,8 @@ func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok b
 		e.sides(r).obtain(r) // so that the reason of an early end is kept
 	}
 	switch {
+	case e.workers != nil:
+		e.hand(r, record{kind: recordOpen})
 	case e.handler.Open != nil:
 		if err := e.handler.Open(c); err != nil {
 			code, reason = refusal(err)
@@ -266,23 +293,46 @@ func refusal(err error) (code uint64, reason string) {
 
 // Message delivers a message to the handler, or keeps it for Receive.
 func (e app) Message(_ *shard.Shard, r shard.Ref, ev *proto.Event) bool {
-	if e.handler.Message != nil {
-		e.handler.Message(e.conn(r), Message{Payload: ev.Payload, Channel: Channel(ev.Channel), Key: ev.Key})
+	if e.inline != nil {
+		e.inline(e.conn(r), Message{Payload: ev.Payload, Channel: Channel(ev.Channel), Key: ev.Key})
 		return true
 	}
+	limit := 0
+	if !e.limits.reliable[ev.Channel] {
+		limit = e.limits.Tuning.ReceiveBacklog // credit bounds the reliable ones
+	}
 	s := e.sides(r).obtain(r)
-	reliable := e.limits.reliable[ev.Channel]
-	return !s.put(ev.Channel, ev.Key, ev.Payload, reliable, e.limits.Tuning.ReceiveBacklog)
+	if !s.put(record{channel: ev.Channel, key: ev.Key, payload: ev.Payload}, limit) {
+		e.unread.Add(1)
+		return true
+	}
+	if e.workers != nil {
+		e.workers.schedule(e.conn(r), s)
+	}
+	return false
+}
+
+// hand gives a record to a worker of Async.
+func (e app) hand(r shard.Ref, rec record) {
+	s := e.sides(r).obtain(r)
+	s.put(rec, 0)
+	e.workers.schedule(e.conn(r), s)
 }
 
 func (e app) Gap(_ *shard.Shard, r shard.Ref, channel uint16, n int) {
-	if e.handler.Gap != nil {
+	switch {
+	case e.workers != nil:
+		e.hand(r, record{kind: recordGap, channel: channel, key: uint64(n)})
+	case e.handler.Gap != nil:
 		e.handler.Gap(e.conn(r), Channel(channel), n)
 	}
 }
 
 func (e app) Outcome(_ *shard.Shard, r shard.Ref, tag uint64, o proto.Outcome) {
-	if e.handler.Outcome != nil {
+	switch {
+	case e.workers != nil:
+		e.hand(r, record{kind: recordOutcome, key: tag, channel: uint16(o)})
+	case e.handler.Outcome != nil:
 		e.handler.Outcome(e.conn(r), tag, Outcome(o))
 	}
 }
@@ -291,17 +341,27 @@ func (e app) Writable(_ *shard.Shard, r shard.Ref) {
 	if s := e.sides(r).get(r); s != nil {
 		s.opened()
 	}
-	if e.handler.Writable != nil {
+	switch {
+	case e.workers != nil:
+		e.hand(r, record{kind: recordWritable})
+	case e.handler.Writable != nil:
 		e.handler.Writable(e.conn(r))
 	}
 }
 
 func (e app) Closed(_ *shard.Shard, r shard.Ref, end *shard.Closed) {
 	err := endError(end, e.limits.IdleTimeout)
+	if e.workers != nil && end.Open {
+		e.sides(r).obtain(r)
+	}
 	if s := e.sides(r).get(r); s != nil {
 		s.end(err)
 	}
-	if end.Open && e.handler.Close != nil {
+	switch {
+	case !end.Open:
+	case e.workers != nil:
+		e.hand(r, record{kind: recordClose})
+	case e.handler.Close != nil:
 		e.handler.Close(e.conn(r), err)
 	}
 }

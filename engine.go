@@ -23,6 +23,7 @@ type engine struct {
 	sides   []sideTable
 	arenas  []arena
 	running sync.WaitGroup
+	slow    warning
 }
 
 // seed draws 32 random bytes, from the simulation's seed if there is one.
@@ -54,6 +55,9 @@ func startEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)
 			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, MaxSlots: slots,
 			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
 		}
+		if e.sim == nil {
+			cfg.Clock, cfg.Slow = mono.Now, e.slow.report(l)
+		}
 		complete(&cfg)
 		e.sides[i].size = slots
 		e.shards = append(e.shards, shard.New(now, cfg))
@@ -75,6 +79,33 @@ func (l *limits) now() mono.Time {
 		return sim.Now()
 	}
 	return mono.Now()
+}
+
+// warning is one kind of message that is logged at most once a minute, with how often it was held back.
+type warning struct {
+	mu         sync.Mutex
+	at         mono.Time
+	suppressed int
+}
+
+// report returns what a shard calls for a slow handler.
+func (w *warning) report(l *limits) func(r shard.Ref, d mono.Duration) {
+	return func(r shard.Ref, d mono.Duration) {
+		if l.Logger == nil {
+			return
+		}
+		now := mono.Now()
+		w.mu.Lock()
+		held := w.suppressed
+		if w.at != 0 && now.Sub(w.at) < mono.Minute {
+			w.suppressed++
+			w.mu.Unlock()
+			return
+		}
+		w.at, w.suppressed = now, 0
+		w.mu.Unlock()
+		l.Logger.Warn("godwit: a handler held up its shard", "took", d, "connection", uint64(r.Gen)<<32|uint64(r.Slot), "suppressed", held)
+	}
 }
 
 // stop ends the shards and closes the sockets.

@@ -26,4 +26,6 @@ type Handler struct {
 	// Close is called once for each connection that was opened, after its last message. The error is the one that Conn.Err
 	// returns.
 	Close func(Conn, error)
+
+	workers int // of Async
 }

@@ -9,7 +9,7 @@ import (
 // Message is one application message, on its way out or in.
 type Message struct {
 	// Payload is the message's bytes. A received payload is borrowed: it is valid until the handler returns.
-	// Retain keeps it longer.
+	// Retain copies it for longer use.
 	Payload []byte
 	// Channel is the channel it travels on.
 	Channel Channel

@@ -16,8 +16,9 @@ type side struct {
 	done chan struct{} // closed when the connection has ended
 
 	mu       sync.Mutex
-	fill     []byte // messages from the shard: recordLen bytes and the payload each
-	waiting  int    // messages in fill
+	fill     []byte // records from the shard: recordLen bytes and the payload each
+	waiting  int    // records in fill
+	running  bool   // Async: the connection is with a worker, or waits for one
 	asleep   bool   // a receiver waits on woken
 	woken    chan struct{}
 	writable chan struct{} // closed and replaced when there is room again
@@ -37,26 +38,47 @@ type debt struct {
 }
 
 const (
-	recordLen = 16 // channel 2, zero 2, length 4, key 8
+	recordLen = 16 // channel 2, kind 2, length 4, key 8
 	// debtLimit is how much the application may take before the peer hears of it.
 	debtLimit = 16 << 10
 )
+
+// recordKind is what a record is about. Receive sees messages only; the others are for Async.
+type recordKind uint16
+
+const (
+	recordMessage  recordKind = iota
+	recordOpen                // nothing
+	recordGap                 // channel, key = messages
+	recordOutcome             // key = tag, channel = outcome
+	recordWritable            // nothing
+	recordClose               // nothing; the error is the side's
+)
+
+// record is one of them, taken apart.
+type record struct {
+	kind    recordKind
+	channel uint16
+	key     uint64
+	payload []byte
+}
 
 func newSide(gen uint32) *side {
 	return &side{gen: gen, done: make(chan struct{}), woken: make(chan struct{}, 1), writable: make(chan struct{})}
 }
 
-// put appends a message. It runs on the shard. For a channel without credit it reports false when there are limit messages already.
-func (s *side) put(channel uint16, key uint64, payload []byte, credit bool, limit int) bool {
+// put appends a record. It runs on the shard. With a limit it reports false when there are so many records already.
+func (s *side) put(r record, limit int) bool {
 	s.mu.Lock()
-	if !credit && s.waiting >= limit {
+	if limit > 0 && s.waiting >= limit {
 		s.mu.Unlock()
 		return false
 	}
-	s.fill = binary.LittleEndian.AppendUint32(s.fill, uint32(channel))
-	s.fill = binary.LittleEndian.AppendUint32(s.fill, uint32(len(payload)))
-	s.fill = binary.LittleEndian.AppendUint64(s.fill, key)
-	s.fill = append(s.fill, payload...)
+	s.fill = binary.LittleEndian.AppendUint16(s.fill, r.channel)
+	s.fill = binary.LittleEndian.AppendUint16(s.fill, uint16(r.kind))
+	s.fill = binary.LittleEndian.AppendUint32(s.fill, uint32(len(r.payload)))
+	s.fill = binary.LittleEndian.AppendUint64(s.fill, r.key)
+	s.fill = append(s.fill, r.payload...)
 	s.waiting++
 	wake := s.asleep
 	s.asleep = false
@@ -115,15 +137,21 @@ func (s *side) receive(ctx context.Context, c Conn, buf []byte) (Message, error)
 			return Message{}, err
 		}
 	}
+	r := s.next()
+	m := Message{Channel: Channel(r.channel), Key: r.key, Payload: append(buf[:0], r.payload...)}
+	s.owe(c, r.channel, len(r.payload))
+	return m, nil
+}
+
+// next takes the oldest record of read, which has one. Its payload lies in read.
+func (s *side) next() record {
 	b := s.read[s.off:]
 	n := int(binary.LittleEndian.Uint32(b[4:]))
-	m := Message{
-		Channel: Channel(binary.LittleEndian.Uint32(b)), Key: binary.LittleEndian.Uint64(b[8:]),
-		Payload: append(buf[:0], b[recordLen:recordLen+n]...),
-	}
 	s.off += recordLen + n
-	s.owe(c, uint16(m.Channel), n)
-	return m, nil
+	return record{
+		channel: binary.LittleEndian.Uint16(b), kind: recordKind(binary.LittleEndian.Uint16(b[2:])),
+		key: binary.LittleEndian.Uint64(b[8:]), payload: b[recordLen : recordLen+n : recordLen+n],
+	}
 }
 
 // owe notes a message that the application has taken, and tells the shard when enough has come together or nothing is left to take.
@@ -144,6 +172,17 @@ func (s *side) pay(c Conn) {
 	s.owed = debt{}
 }
 
+// exchange makes what the shard has put in the part to read. The buffers stay, unless they have grown far beyond what they are used for.
+func (s *side) exchange() {
+	if cap(s.read) > largeInbox && len(s.fill) < cap(s.read)/8 {
+		s.read = nil
+	}
+	s.read, s.fill = s.fill, s.read[:0]
+	s.off, s.waiting = 0, 0
+}
+
+const largeInbox = 64 << 10
+
 // ready reports whether a receiver need not wait.
 func (s *side) ready() bool {
 	s.mu.Lock()
@@ -158,8 +197,7 @@ func (s *side) swap(ctx context.Context, c Conn) error {
 	}
 	s.mu.Lock()
 	if s.waiting > 0 {
-		s.read, s.fill = s.fill, s.read[:0]
-		s.off, s.waiting = 0, 0
+		s.exchange()
 		s.mu.Unlock()
 		return nil
 	}

@@ -30,6 +30,7 @@ type Stats struct {
 	Trains                             uint64 // entries handed to the kernel: datagrams side by side for one peer
 	Expired, Superseded, Evicted       uint64 // messages given up: by TTL, by a newer one of their key, by a full buffer
 	SendsDropped                       uint64 // unreliable messages that found the mailbox full
+	Unread                             uint64 // unreliable messages dropped because Receive, or a worker of Async, was too slow
 	Strays, Malformed, FailedPackets   uint64 // datagrams of no connection; unreadable; packets not authentic
 	ResetsSent, Forwarded              uint64 // stateless resets; datagrams handed to another shard
 	SlowHandlers, Panics               uint64 // handler calls over a millisecond; panics given to Config.Panic
@@ -47,6 +48,7 @@ func (e *Endpoint) Stats() Stats {
 		n := s.Stats()
 		st.add(&n)
 	}
+	st.Panics, st.Unread = e.panics.Load(), e.unread.Load()
 	return st
 }
 
@@ -84,7 +86,6 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.ResetsSent += n.ResetsSent
 	st.Forwarded += n.Forwarded
 	st.SlowHandlers += n.SlowHandlers
-	st.Panics += n.Panics
 	st.PoolHeld += n.PoolHeld
 	st.ReadCalls += n.Socket.ReadCalls
 	st.WriteCalls += n.Socket.WriteCalls

@@ -30,6 +30,7 @@ const (
 	itemSend itemKind = iota
 	itemClose
 	itemShutdown
+	itemAbort // a close with a transport code
 	itemConsumed
 	itemPing
 )
@@ -123,15 +124,25 @@ func (s *Shard) Slot(r Ref) *Slot { return s.slots.at(r.Slot) }
 
 // Close ends a connection at once; Shutdown first waits for acknowledgments. Both come after everything sent before.
 func (s *Shard) Close(r Ref, graceful bool, code uint64, reason string) {
-	s.slots.at(r.Slot).shut(r.Gen)
 	i := item{kind: itemClose, slot: r.Slot, gen: r.Gen, code: code}
 	if graceful {
 		i.kind = itemShutdown
 	}
+	s.close(r, &i, reason)
+}
+
+// Abort ends a connection at once with a code of the protocol.
+func (s *Shard) Abort(r Ref, code uint64, reason string) {
+	s.close(r, &item{kind: itemAbort, slot: r.Slot, gen: r.Gen, code: code}, reason)
+}
+
+func (s *Shard) close(r Ref, i *item, reason string) {
+	s.slots.at(r.Slot).shut(r.Gen)
 	if s.mailbox.Put(i.header(), []byte(reason)) {
 		return
 	}
-	s.Do(func(now mono.Time) { s.closeItem(now, i, reason) })
+	late := *i
+	s.Do(func(now mono.Time) { s.closeItem(now, late, reason) })
 }
 
 func (s *Shard) closeItem(now mono.Time, i item, reason string) {
@@ -142,7 +153,7 @@ func (s *Shard) closeItem(now mono.Time, i item, reason string) {
 	if i.kind == itemShutdown {
 		p.conn.Shutdown(now, i.code, reason)
 	} else {
-		p.conn.Close(now, true, i.code, reason)
+		p.conn.Close(now, i.kind == itemClose, i.code, reason)
 	}
 	s.drain(now, i.slot&slotMask, p)
 	s.touch(i.slot&slotMask, p)
@@ -244,7 +255,7 @@ func (s *Shard) send(now mono.Time, i *item, id mem.ChunkID, payload []byte, off
 // command executes the rarer items.
 func (s *Shard) command(now mono.Time, i *item, payload []byte) {
 	switch i.kind {
-	case itemClose, itemShutdown:
+	case itemClose, itemShutdown, itemAbort:
 		s.closeItem(now, *i, string(payload))
 	case itemConsumed:
 		s.consumed(now, i)

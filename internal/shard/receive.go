@@ -17,6 +17,7 @@ func (s *Shard) receive(now mono.Time) (more bool) {
 		n := s.socket.Read(&s.in)
 		for i := range n {
 			s.datagram(now, &s.in.Datagrams[i])
+			s.lap()
 		}
 		if !s.in.More || n == 0 {
 			return false

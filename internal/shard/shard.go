@@ -55,8 +55,10 @@ type Config struct {
 	TickEvery mono.Duration
 	Tick      func(s *Shard, now mono.Time)
 
-	// Recover, if it is set, gets the value of a panic in a method of App; the connection is closed.
-	Recover func(s *Shard, r Ref, value any)
+	// Clock, if it is set, is read now and then within a cycle, and Slow is told when what happened since took longer than a
+	// millisecond: the connection whose handler ran last, and how long it was.
+	Clock func() mono.Time
+	Slow  func(r Ref, d mono.Duration)
 }
 
 // IDs is what makes and reads the connection IDs of a server.
@@ -101,6 +103,8 @@ type Shard struct {
 	expired  []uint32
 	now      mono.Time
 
+	lapAt mono.Time // when the clock was last read, if it is
+
 	dirtyHead, dirtyTail uint32 // slots+1 with something to build, linked by peer.next
 	freeHead, freeTail   uint32 // slots+1 to be used again, oldest first
 	live                 int    // connections, the closing ones too
@@ -125,18 +129,19 @@ type Shard struct {
 	mailShare   int64 // bytes of the mailbox that one connection may fill
 
 	// Reached by other goroutines.
-	posted  atomic.Bool // something lies under mu
-	stopped atomic.Bool
-	mu      sync.Mutex
-	closed  bool // Stop was called: nothing is taken any more
-	control []func(now mono.Time)
-	results []*handshake
-	refused []Ref     // senders that are owed App.Writable
-	foreign []foreign // datagrams that another shard received for this one
-	dropped atomic.Uint64
-	running []func(now mono.Time)
-	done    []*handshake
-	peerSet []*Shard // the endpoint's shards, by index
+	posted    atomic.Bool // something lies under mu
+	stopped   atomic.Bool
+	mu        sync.Mutex
+	goroutine atomic.Uint64 // that Run runs on
+	closed    bool          // Stop was called: nothing is taken any more
+	control   []func(now mono.Time)
+	results   []*handshake
+	refused   []Ref     // senders that are owed App.Writable
+	foreign   []foreign // datagrams that another shard received for this one
+	dropped   atomic.Uint64
+	running   []func(now mono.Time)
+	done      []*handshake
+	peerSet   []*Shard // the endpoint's shards, by index
 }
 
 // New returns a shard. It holds no goroutine until Run.
@@ -176,6 +181,7 @@ func (s *Shard) Index() int { return s.cfg.Index }
 
 // Run drives the shard until Stop.
 func (s *Shard) Run() {
+	s.goroutine.Store(goroutine())
 	for {
 		now := mono.Now()
 		next := s.Step(now)
@@ -197,14 +203,16 @@ func (s *Shard) Run() {
 // Step runs one duty cycle and returns when the next one is due: now if there is more to do at once, mono.Never if nothing is
 // until a datagram or a wake-up comes.
 func (s *Shard) Step(now mono.Time) (next mono.Time) {
-	s.now = now
+	s.now, s.lapAt = now, now
 	if s.blocked {
 		s.flush()
 	}
 	more := s.receive(now)
 	s.commands(now)
 	s.outside(now)
+	s.lap()
 	s.timers(now)
+	s.lap()
 	s.transmit(now)
 	if s.dirtyHead != 0 && !s.blocked {
 		more = true
@@ -215,6 +223,23 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 	}
 	return s.nextDeadline()
 }
+
+// lap notices handlers that keep the shard from its other connections.
+func (s *Shard) lap() {
+	if s.cfg.Clock == nil {
+		return
+	}
+	now := s.cfg.Clock()
+	if d := now.Sub(s.lapAt); d > slowHandler {
+		s.counters.SlowHandlers++
+		s.cfg.Slow(s.serving, d)
+	}
+	s.lapAt = now
+}
+
+// slowHandler is how long what happens between two readings of the clock may take: a train of packets with its handlers takes a few
+// microseconds.
+const slowHandler = mono.Millisecond
 
 // nextDeadline is when the shard has to run again if nothing comes from outside.
 func (s *Shard) nextDeadline() mono.Time {
@@ -245,7 +270,8 @@ func (s *Shard) timers(now mono.Time) {
 		s.free(slot, p)
 	}
 	if now >= s.tickAt {
-		s.tickAt = max(s.tickAt.Add(s.cfg.TickEvery), now)
+		missed := now.Sub(s.tickAt) / s.cfg.TickEvery // a late tick leaves the others where they were
+		s.tickAt = s.tickAt.Add((missed + 1) * s.cfg.TickEvery)
 		s.cfg.Tick(s, now)
 	}
 }

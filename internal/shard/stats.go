@@ -24,13 +24,13 @@ type Counters struct {
 	Refused                           uint64 // no room, or shutting down
 	VersionsNegotiated, ResetsSent    uint64
 
-	Malformed, Strays                uint64 // datagrams dropped: unreadable, of no connection
-	FailedPackets, DuplicatePackets  uint64 // packets dropped: not authentic, seen before
-	NoKeys                           uint64 // packets dropped for want of keys
-	Forwarded, ForwardsDropped       uint64 // datagrams of another shard
-	SocketErrors, SocketFull         uint64
-	SendsFailed, SendsDropped        uint64 // messages refused by their connection; unreliable ones without room in the mailbox
-	KeyUpdates, Panics, SlowHandlers uint64
+	Malformed, Strays               uint64 // datagrams dropped: unreadable, of no connection
+	FailedPackets, DuplicatePackets uint64 // packets dropped: not authentic, seen before
+	NoKeys                          uint64 // packets dropped for want of keys
+	Forwarded, ForwardsDropped      uint64 // datagrams of another shard
+	SocketErrors, SocketFull        uint64
+	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
+	KeyUpdates, SlowHandlers        uint64
 }
 
 // Snapshot is a shard's figures at one moment.

@@ -1,0 +1,81 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"runtime"
+	"strconv"
+
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/proto"
+)
+
+// ConnStats are the figures of one connection.
+type ConnStats struct {
+	State                      proto.State
+	RTT, MinRTT, RTTVar        mono.Duration
+	Window, InFlight, Datagram int // bytes: congestion window, sent and not acknowledged, largest datagram
+	Queued                     int // bytes that senders have reserved, 32 a message more than its payload
+}
+
+// ConnStats returns the figures of a connection. It waits for the shard, unless it is called on the shard's own goroutine.
+func (s *Shard) ConnStats(ctx context.Context, r Ref) (st ConnStats, ok bool, err error) {
+	if s.cfg.Workers == nil || s.goroutine.Load() == goroutine() {
+		st, ok = s.connStats(r)
+		return st, ok, nil
+	}
+	done := make(chan struct{})
+	if !s.Do(func(mono.Time) {
+		st, ok = s.connStats(r)
+		close(done)
+	}) {
+		return st, false, nil
+	}
+	select {
+	case <-done:
+		return st, ok, nil
+	case <-ctx.Done():
+		return ConnStats{}, false, ctx.Err()
+	}
+}
+
+func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
+	p := s.find(r.Slot, r.Gen)
+	if p == nil {
+		return st, false
+	}
+	rtt := p.conn.RTT()
+	return ConnStats{
+		State: p.conn.State(), RTT: rtt.Smoothed, MinRTT: rtt.Min, RTTVar: rtt.Var,
+		Window: p.conn.Congestion().Window(), InFlight: p.conn.BytesInFlight(), Datagram: p.conn.MaxDatagram(),
+		Queued: int(s.slots.at(r.Slot).account.Load() & accountMask),
+	}, true
+}
+
+// goroutine returns the number of the calling goroutine, from the text that a stack trace begins with. It takes about a microsecond. It is only used
+// to recognise a call that would wait for itself.
+func goroutine() uint64 {
+	var b [64]byte
+	text := bytes.TrimPrefix(b[:runtime.Stack(b[:], false)], []byte("goroutine "))
+	end := bytes.IndexByte(text, ' ')
+	n, err := strconv.ParseUint(string(text[:max(end, 0)]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Refs ranges over the open connections. It belongs to the shard's goroutine.
+func (s *Shard) Refs() iter.Seq[Ref] {
+	return func(yield func(Ref) bool) {
+		for i := range s.peers {
+			for j := range s.peers[i] {
+				p := &s.peers[i][j]
+				if p.open && !p.ended && !yield(Ref{uint32(i*peerChunk+j) | s.index, p.gen}) {
+					return
+				}
+			}
+		}
+	}
+}
