@@ -132,7 +132,7 @@ func (m *messages) appendPiece(ch *channel, i int, from, to uint32, w *packetWri
 		Offset: uint64(from), Total: uint64(e.size),
 	}
 	want := int(to - from)
-	room := w.room() - wire.FragmentOverhead(f.Channel, f.ID, f.Key, f.Keyed, f.Offset, f.Total, want)
+	room := w.room() - wire.FragmentOverhead(f.Channel, f.ID, f.Key, f.Keyed, f.Offset, f.Total, min(want, w.room()))
 	if want > room {
 		if room < minPiece {
 			return 0

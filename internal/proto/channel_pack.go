@@ -36,13 +36,13 @@ func (m *messages) pack(k *packer) {
 	listed := len(m.peerListed) > 0
 	k.flags(&expires, &loose, &listed, &m.peerBlocked)
 	pack(k, &m.due)
-	pack(k, &m.reserved)
+	packNumber(k, &m.reserved)
 	packAhead(k, &m.limit, m.reserved)
 	pack(k, &m.blockedAt)
-	pack(k, &m.peerChannel)
+	packNumber(k, &m.peerChannel)
 	packInt(k, &m.maxMessage)
 	packInt(k, &m.fullPacket)
-	pack(k, &m.counted)
+	packNumber(k, &m.counted)
 	packBehind(k, &m.consumedTotal, m.counted)
 	packAhead(k, &m.advertised, m.consumedTotal)
 	if expires {
@@ -51,7 +51,7 @@ func (m *messages) pack(k *packer) {
 	if listed {
 		for i := range packSlice(k, &m.peerListed, numChannels) {
 			pack(k, &m.peerListed[i].Channel)
-			pack(k, &m.peerListed[i].InitialMax)
+			packNumber(k, &m.peerListed[i].InitialMax)
 		}
 	}
 	n := k.length(len(m.chans), numChannels)
@@ -79,11 +79,18 @@ func (m *messages) pack(k *packer) {
 	}
 }
 
+// packNumber packs a number that frames carry.
+func packNumber(k *packer, v *uint64) {
+	pack(k, v)
+	k.bad = k.bad || *v > wire.MaxVarint
+}
+
 // packAhead packs a number that is not below another.
 func packAhead(k *packer, v *uint64, from uint64) {
 	d := *v - from
-	pack(k, &d)
+	packNumber(k, &d)
 	*v = from + d
+	k.bad = k.bad || *v > wire.MaxVarint
 }
 
 // packBehind packs a number that is not above another.
@@ -91,6 +98,7 @@ func packBehind(k *packer, v *uint64, from uint64) {
 	d := from - *v
 	pack(k, &d)
 	*v = from - d
+	k.bad = k.bad || d > from
 }
 
 // unpackNumber reads the number of the next channel and opens it.
@@ -131,8 +139,9 @@ func (m *messages) packChannel(k *packer, ch *channel) {
 	sched := ch.deficit != 0 || ch.armed != 0 || ch.due != 0 || ch.waits != 0
 	k.flags(&out, &queue, &in, &window, &keys, &sched, &ch.peerBlocked)
 	if out {
-		pack(k, &ch.base)
-		pack(k, &ch.reserved)
+		packNumber(k, &ch.base)
+		k.bad = k.bad || ch.base > wire.MaxVarint-maxPackedMessages // no sender gets there
+		packNumber(k, &ch.reserved)
 		packBehind(k, &ch.frontCost, ch.reserved)
 		packAhead(k, &ch.limit, ch.reserved)
 		blocked := ch.limit + 1 - ch.blockedAt // 0 or, if nothing was said, limit + 1
@@ -158,8 +167,8 @@ func (m *messages) packChannel(k *packer, ch *channel) {
 		m.packQueue(k, ch)
 	}
 	if in {
-		pack(k, &ch.next)
-		pack(k, &ch.counted)
+		packNumber(k, &ch.next)
+		packNumber(k, &ch.counted)
 		packBehind(k, &ch.consumed, ch.counted)
 		packAhead(k, &ch.advertised, ch.consumed)
 	}
@@ -227,7 +236,7 @@ func (m *messages) packMessage(k *packer, ch *channel, i int) {
 	pack(k, &e.size)
 	if ch.hasExtras {
 		x := ch.extras.at(i)
-		pack(k, &x.key)
+		packNumber(k, &x.key)
 		pack(k, &x.tag)
 		k.time(&x.expiry)
 	}
@@ -365,7 +374,7 @@ func (m *messages) packReassembly(k *packer, index uint32, ch *channel, id uint6
 	if !k.reading {
 		r = m.reasm[index]
 	}
-	pack(k, &r.key)
+	packNumber(k, &r.key)
 	pack(k, &r.total)
 	k.time(&r.progress)
 	k.spans(&r.have)

@@ -136,9 +136,17 @@ func newPipe(t testing.TB, seed uint64, cfg *Config) *pipe {
 }
 
 func newShared(cfg *Config) *Shared {
-	return &Shared{
-		Config: cfg, Pool: mem.NewPool(func(n int) []byte { return make([]byte, n) }, 0), Chunks: new(mem.Chunks), HashKey: 0x5bd1e995,
-	}
+	return &Shared{Config: cfg, Pool: poolOf(1 << 30), Chunks: new(mem.Chunks), HashKey: 0x5bd1e995}
+}
+
+// poolOf returns a pool that holds at most so many bytes.
+func poolOf(limit int) *mem.Pool {
+	return mem.NewPool(func(n int) []byte {
+		if n > limit {
+			return nil
+		}
+		return make([]byte, n)
+	}, 0)
 }
 
 func (e *pipeEnd) peer() *pipeEnd { return e.p.ends[1-e.me] }

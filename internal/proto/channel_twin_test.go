@@ -158,11 +158,11 @@ func (e *pipeEnd) sameEvents() {
 	}
 	for i := range e.sh.Events {
 		a, b := e.sh.Events[i], w.sh.Events[i]
-		w.sh.Pool.Put(b.Ref)
 		if a.Kind != b.Kind || a.Channel != b.Channel || a.ID != b.ID || a.Key != b.Key || a.N != b.N || a.Tag != b.Tag ||
 			a.Outcome != b.Outcome || a.Slot != b.Slot || (a.Ref == mem.Ref(0)) != (b.Ref == mem.Ref(0)) || !bytes.Equal(a.Payload, b.Payload) {
 			e.differs("an event")
 		}
+		w.sh.Pool.Put(b.Ref)
 	}
 	w.sh.Events = w.sh.Events[:0]
 }
