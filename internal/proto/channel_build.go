@@ -40,7 +40,7 @@ func (m *messages) appendFrames(now mono.Time, b []byte, limit int, log *sentLog
 		b = append(make([]byte, 0, limit), b...)
 	}
 	w := packetWriter{b: b, limit: limit, fresh: max(limit, m.fullPacket) - packetHead, now: now, log: log}
-	if m.due != 0 || !m.control.empty() {
+	if m.due != 0 || m.control.n > 0 {
 		m.appendControl(&w)
 	}
 	if len(m.levels) == 1 {
@@ -48,7 +48,7 @@ func (m *messages) appendFrames(now mono.Time, b []byte, limit int, log *sentLog
 	} else if len(m.levels) > 1 {
 		m.appendLevels(&w)
 	}
-	if m.due != 0 || !m.control.empty() {
+	if m.due != 0 || m.control.n > 0 {
 		m.appendControl(&w) // what came up while messages were looked at: a stalled channel, an expired message
 	}
 	return w.b
@@ -81,27 +81,24 @@ func (m *messages) appendLevels(w *packetWriter) {
 }
 
 // busy reports whether a channel of the level has something to send.
-func (l *level) busy() bool { return !l.fresh.empty() || !l.repeat.empty() }
+func (l *level) busy() bool { return l.fresh.n+l.repeat.n > 0 }
 
 // appendLevel appends messages of one level, no more than about budget bytes.
 func (m *messages) appendLevel(l *level, w *packetWriter, budget int) {
 	start := len(w.b)
-	for i := l.repeat.from(0); i >= 0; i = l.repeat.from(i + 1) {
-		m.appendRepeats(&m.chans[i], w, budget-(len(w.b)-start))
-		if len(w.b)-start >= budget {
-			break
-		}
+	if l.repeat.n > 0 {
+		m.appendLost(l, w, budget)
 	}
 	attempts := fillAttempts
 	at := int(l.turn)
-	for !l.fresh.empty() && attempts > 0 {
+	for l.fresh.n > 0 && attempts > 0 {
 		left := budget - (len(w.b) - start)
 		if left <= 0 || w.room() < 4 {
 			return
 		}
 		at = l.fresh.cyclic(at)
 		ch := &m.chans[at]
-		alone := l.fresh.single()
+		alone := l.fresh.n == 1
 		if !alone {
 			if ch.deficit <= 0 {
 				ch.deficit += int32(ch.weight) * quantum
@@ -129,6 +126,17 @@ func (m *messages) appendLevel(l *level, w *packetWriter, budget int) {
 		}
 		if attempts == fillAttempts {
 			l.turn = uint16(at)
+		}
+	}
+}
+
+// appendLost appends messages of one level that are to be repeated, no more than about budget bytes.
+func (m *messages) appendLost(l *level, w *packetWriter, budget int) {
+	start := len(w.b)
+	for i := l.repeat.from(0); i >= 0; i = l.repeat.from(i + 1) {
+		m.appendRepeats(&m.chans[i], w, budget-(len(w.b)-start))
+		if len(w.b)-start >= budget {
+			return
 		}
 	}
 }
@@ -229,29 +237,49 @@ func (m *messages) measure(ch *channel, i int, state entryState, flags uint8, w 
 // plainCount is the most messages in a frame whose count is to take one byte.
 const plainCount = 63
 
-// writePlain does what measure, writeRun and sentRun do, in one pass over two or more new messages without extras of a reliable
-// channel: the bulk of all traffic. It reports whether it wrote a frame.
+// writePlain does what measure, writeRun and sentRun do, in one pass over new messages without extras of a reliable channel: the
+// bulk of all traffic. It reports whether it wrote a frame.
 func (m *messages) writePlain(ch *channel, w *packetWriter, budget int) bool {
 	i, q := int(ch.sent), &ch.queue
 	most := min(q.len()-i, int(ch.idWindow())-i, connectionWindow-m.windowed, plainCount)
 	credit := int(min(ch.limit-ch.reserved, m.limit-m.reserved, anyAmount))
 	id := ch.base + uint64(i)
-	off := len(w.b) + 2 + wire.VarintLen(uint64(ch.number)) + wire.VarintLen(id)
-	if most < 2 || !fitsPair(q.at(i), q.at(i+1), w.limit-off, credit) {
+	off := len(w.b) + 1 + wire.VarintLen(uint64(ch.number)) + wire.VarintLen(id)
+	if most < 1 || !plain(q.at(i), w.limit-off, credit) {
 		return false
 	}
-	b := append(w.b, wire.FrameMessages)
+	b := w.b
+	first := q.at(i)
+	if most > 1 && budget > int(first.size)+2 && plain(q.at(i+1), w.limit-off-3-int(first.size), credit-first.cost()) {
+		b = append(b, wire.FrameMessages)
+		off++
+	} else {
+		b = append(b, wire.FrameMessage)
+		most = 1
+	}
 	b = wire.AppendVarint(b, uint64(ch.number))
 	b = wire.AppendVarint(b, id)
-	b = b[:w.limit]
-	end := min(w.limit, off+budget)
-	start, n, total := off, 0, 0
+	n, total, end := m.writeItems(ch, b[:w.limit], off, most, credit, min(w.limit, off+budget))
+	if most > 1 {
+		b[:off][off-1] = byte(n)
+	}
+	w.b = b[:end]
+	w.log.add(record{kind: recMessages, channel: uint16(ch.number), n: uint32(n), id: id})
+	m.countSent(ch, n, total)
+	m.evaluate(ch)
+	return true
+}
+
+// writeItems writes up to most new messages of a channel from b[off] on, beginning none at end or behind, and marks them as sent.
+// The first is known to fit.
+func (m *messages) writeItems(ch *channel, b []byte, off, most, credit, end int) (n, total, newOff int) {
+	q, i := &ch.queue, int(ch.sent)
 	var chunk uint32
 	var buf []byte
 	for ; n < most && off < end; n++ {
 		e := q.at(i + n)
 		size := int(e.size)
-		if off+2+size > w.limit || size+messageOverhead > credit || e.state != entryQueued || size >= 1<<14 {
+		if !plain(e, len(b)-off, credit) {
 			break
 		}
 		if size < 64 {
@@ -276,18 +304,12 @@ func (m *messages) writePlain(ch *channel, w *packetWriter, budget int) bool {
 		e.state = entrySent
 		e.flags |= entryReserved
 	}
-	b[start-1] = byte(n)
-	w.b = b[:off]
-	w.log.add(record{kind: recMessages, channel: uint16(ch.number), n: uint32(n), id: id})
-	m.countSent(ch, n, total)
-	m.evaluate(ch)
-	return true
+	return n, total, off
 }
 
-// fitsPair reports whether two new messages fit into the room and have their credit.
-func fitsPair(a, b *queued, room, credit int) bool {
-	return a.state == entryQueued && b.state == entryQueued && a.size < 1<<14 && b.size < 1<<14 &&
-		4+int(a.size)+int(b.size) <= room && a.cost()+b.cost() <= credit
+// plain reports whether a message is new, fits into the room with a length of two bytes, and has its credit.
+func plain(e *queued, room, credit int) bool {
+	return e.state == entryQueued && int(e.size)+2 <= room && e.size < 1<<14 && e.cost() <= credit
 }
 
 // countSent counts n new messages of a reliable channel as sent.

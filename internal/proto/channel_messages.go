@@ -142,20 +142,29 @@ type level struct {
 }
 
 // bitmap is a set of positions of channels.
-type bitmap [4]uint64
-
-func (s *bitmap) set(i int)      { s[i>>6] |= 1 << (i & 63) }
-func (s *bitmap) clear(i int)    { s[i>>6] &^= 1 << (i & 63) }
-func (s *bitmap) empty() bool    { return s[0]|s[1]|s[2]|s[3] == 0 }
-func (s *bitmap) has(i int) bool { return s[i>>6]>>(i&63)&1 != 0 }
-func (s *bitmap) single() bool {
-	return bits.OnesCount64(s[0])+bits.OnesCount64(s[1])+bits.OnesCount64(s[2])+bits.OnesCount64(s[3]) == 1
+type bitmap struct {
+	words [numChannels / 64]uint64
+	n     int
 }
+
+// set puts i in, which is not yet there.
+func (s *bitmap) set(i int) {
+	s.words[i>>6] |= 1 << (i & 63)
+	s.n++
+}
+
+// clear takes i out, which is there.
+func (s *bitmap) clear(i int) {
+	s.words[i>>6] &^= 1 << (i & 63)
+	s.n--
+}
+
+func (s *bitmap) has(i int) bool { return s.words[i>>6]>>(i&63)&1 != 0 }
 
 // from returns the first member at or behind i, or -1.
 func (s *bitmap) from(i int) int {
-	for w := i >> 6; w < len(s); w++ {
-		word := s[w]
+	for w := i >> 6; w < len(s.words); w++ {
+		word := s.words[w]
 		if w == i>>6 {
 			word &= ^uint64(0) << (i & 63)
 		}
@@ -193,7 +202,9 @@ func (m *messages) setPeerParams(p *wire.Params) int {
 	mismatch := numChannels
 	for i := range p.Channels {
 		c := &p.Channels[i]
-		listed.set(int(c.Channel))
+		if !listed.has(int(c.Channel)) {
+			listed.set(int(c.Channel))
+		}
 		if !sameChannel(&m.sh.Config.Channels[c.Channel], c) {
 			mismatch = min(mismatch, int(c.Channel))
 		}
@@ -367,7 +378,7 @@ func (m *messages) arm(ch *channel, what uint8, on bool) {
 	set.clear(m.position(ch))
 	if what == armedFresh {
 		ch.deficit = 0
-		if l.fresh.empty() && l.repeat.empty() {
+		if !l.busy() {
 			l.owed = 0
 		}
 	}

@@ -628,7 +628,7 @@ func (p *pipe) dump() {
 	for _, e := range p.ends {
 		m := &e.m
 		p.t.Logf("end %d: ready %d due %x control %x unresolved %d buffered %d limit %d reserved %d in flight %d", e.me, m.ready, m.due,
-			m.control, m.unresolved, m.buffered, m.limit, m.reserved, e.fly)
+			m.control.words, m.unresolved, m.buffered, m.limit, m.reserved, e.fly)
 		for i := range m.chans {
 			ch := &m.chans[i]
 			p.t.Logf("  channel %d mode %d: armed %x due %x waits %d sent %d of %d settled %d skip %d base %d repeats %d credit %d of %d",
