@@ -62,7 +62,7 @@ var rooms = map[string]room{
 	"qlog":   {rooms: []string{"."}},
 
 	"examples": {rooms: []string{anyPublic}},
-	"tools":    {},
+	"tools":    {rooms: []string{anyPublic}},
 	"gateway":  {rooms: []string{anyPublic}, external: []string{"github.com/spf13/cobra"}},
 }
 

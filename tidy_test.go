@@ -139,7 +139,8 @@ func leakFindings(files []*source) []string {
 	}
 	var found []string
 	for dir, at := range starts {
-		if !checked[dir] && (tested[dir] || !strings.HasPrefix(dir, "examples/")) {
+		program := strings.HasPrefix(dir, "examples/") || strings.HasPrefix(dir, "tools/")
+		if !checked[dir] && (tested[dir] || !program) {
 			found = append(found, fmt.Sprintf("%s starts a goroutine, but no TestMain of %s calls goleak.VerifyTestMain", at, dir))
 		}
 	}

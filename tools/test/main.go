@@ -196,7 +196,7 @@ func verdict(err error) string {
 	case errors.As(err, &missing):
 		return "SKIP: " + missing.reason
 	}
-	return "FAIL: " + err.Error()
+	return "FAIL: " + strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
 // command runs a program at the root with its output shown, env being additions to the environment.
