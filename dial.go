@@ -110,7 +110,6 @@ func Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
 	if err != nil {
 		return Conn{}, err
 	}
-	e.engine = engine.engine
 	c, err := e.dial(ctx, engine.engine.shards[0], dialedApp{app{e}, engine}, t)
 	if err != nil {
 		return Conn{}, err
@@ -262,6 +261,7 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 	for _, e := range c.list {
 		if e.serves(l) {
 			e.users++
+			ep.engine = e.engine
 			return e, nil
 		}
 	}
@@ -270,10 +270,12 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 		return nil, err
 	}
 	e := &clientEngine{owner: c, proto: l.proto, tune: l.Tuning, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
-	e.engine = startEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
+	e.engine = newEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
 		c.Workers = newWorkers(l, 0)
 		ep.tick(c)
 	})
+	ep.engine = e.engine
+	e.run()
 	c.list = append(c.list, e)
 	return e, nil
 }

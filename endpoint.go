@@ -52,8 +52,8 @@ type Shard struct {
 // Conns ranges over the open connections of the shard. It may be used in Handler.Tick only.
 func (s *Shard) Conns() iter.Seq[Conn] {
 	return func(yield func(Conn) bool) {
-		for r := range s.ep.engine.shards[s.index].Refs() {
-			if !yield(app{s.ep}.conn(r)) {
+		for r, a := range s.ep.engine.shards[s.index].Refs() {
+			if owner, ok := a.(interface{ conn(shard.Ref) Conn }); ok && !yield(owner.conn(r)) {
 				return
 			}
 		}
@@ -93,12 +93,13 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 	}
 	ids := newIDs(l, len(sockets))
 	workers := newWorkers(l, l.Tuning.HalfOpen)
-	e.engine = startEngine(l, sockets, func(c *shard.Config) {
+	e.engine = newEngine(l, sockets, func(c *shard.Config) {
 		c.App, c.IDs, c.Workers = app{e}, ids, workers
 		c.HalfOpen, c.AlwaysRetry = l.Tuning.HalfOpen, l.Tuning.AlwaysRetry
 		c.NewSession = serverSession(l, tlsConfig)
 		e.tick(c)
 	})
+	e.engine.run()
 	e.log("listening", "addr", e.addr, "pin", pin, "shards", len(sockets))
 	return e, nil
 }

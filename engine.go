@@ -44,8 +44,8 @@ func newIDs(l *limits, shards int) shard.IDs {
 	}
 }
 
-// startEngine makes shards for the sockets and runs them. complete fills in what differs between servers and clients.
-func startEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) *engine {
+// newEngine makes shards for the sockets; run starts them. complete fills in what differs between servers and clients.
+func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) *engine {
 	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
 	e.sim = l.Tuning.Simulation
 	now := l.now()
@@ -62,6 +62,11 @@ func startEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)
 		e.sides[i].size = slots
 		e.shards = append(e.shards, shard.New(now, cfg))
 	}
+	return e
+}
+
+// run starts the shards. Whatever their applications refer to is in place.
+func (e *engine) run() {
 	for _, s := range e.shards {
 		s.SetPeers(e.shards)
 		if e.sim != nil {
@@ -70,7 +75,6 @@ func startEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)
 		}
 		e.running.Go(s.Run)
 	}
-	return e
 }
 
 // now reads the clock.

@@ -173,7 +173,7 @@ func (s *Shard) strayShort(now mono.Time, socket uint32, b []byte) {
 }
 
 const (
-	minResetTrigger = 43 // so that the answer can be smaller than its cause and still look like a packet (RFC 9000 §10.3)
+	minResetTrigger = 22 // the answer is smaller than its cause and still looks like a packet, which takes 21 bytes (RFC 9000 §10.3)
 	maxReset        = 60
 )
 

@@ -66,13 +66,13 @@ func goroutine() uint64 {
 	return n
 }
 
-// Refs ranges over the open connections. It belongs to the shard's goroutine.
-func (s *Shard) Refs() iter.Seq[Ref] {
-	return func(yield func(Ref) bool) {
+// Refs ranges over the open connections and their applications. It belongs to the shard's goroutine.
+func (s *Shard) Refs() iter.Seq2[Ref, App] {
+	return func(yield func(Ref, App) bool) {
 		for i := range s.peers {
 			for j := range s.peers[i] {
 				p := &s.peers[i][j]
-				if p.open && !p.ended && !yield(Ref{uint32(i*peerChunk+j) | s.index, p.gen}) {
+				if p.open && !p.ended && !yield(Ref{uint32(i*peerChunk+j) | s.index, p.gen}, p.app) {
 					return
 				}
 			}

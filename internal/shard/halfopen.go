@@ -46,14 +46,16 @@ type halfEntry struct {
 	soft    bool // see soften
 }
 
-// init allocates the table once; its pages are touched as entries are used.
-func (t *halfOpen) init(n int) {
+// init allocates the table once; its buffers lie outside the Go heap, and their pages are touched as entries are used.
+func (t *halfOpen) init(n int, pages func(int) []byte) {
 	size := 1
 	for size < n*halfOpenBuckets {
 		size *= 2
 	}
 	t.entries = make([]halfEntry, n)
-	t.buffers = make([]byte, n*cryptoBuffer)
+	if t.buffers = pages(n * cryptoBuffer); t.buffers == nil {
+		t.buffers = make([]byte, n*cryptoBuffer)
+	}
 	t.buckets = make([]int32, size)
 	t.mask = uint64(size - 1)
 	for i := n - 1; i >= 0; i-- {

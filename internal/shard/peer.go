@@ -16,6 +16,8 @@ type peer struct {
 	held     int64      // credit of messages that the connection has
 	deadline mono.Time  // as the wheel has it
 	keysDrop mono.Time  // when the keys of the last phase go; mono.Never
+	coldAt   mono.Time  // when its cipher objects go if no packet comes or goes before; mono.Never
+	packets  uint64     // that had come and gone when coldAt was set
 	next     uint32     // slot+1 of the next peer in the dirty queue or the free list
 	gen      uint32
 	socket   uint32
@@ -66,7 +68,7 @@ func (s *Shard) alloc() (slot uint32, p *peer) {
 	}
 	s.live++
 	gen := p.gen + 1
-	*p = peer{gen: gen, deadline: mono.Never, keysDrop: mono.Never, half: -1}
+	*p = peer{gen: gen, deadline: mono.Never, keysDrop: mono.Never, coldAt: mono.Never, half: -1}
 	shared := s.slots.at(slot)
 	shared.want.Store(0)
 	shared.tag.Store(0)

@@ -36,7 +36,8 @@ type Config struct {
 	Socket Socket
 	Proto  *proto.Config
 	Seed   [32]byte
-	Pages  func(n int) []byte // memory of the pool
+	Pages  func(n int) []byte // memory outside the Go heap, zeroed, of whole pages
+	Drop   func(b []byte)     // makes the content of such memory zero and gives it to others until it is touched; may be nil
 
 	MaxSlots      int
 	MailboxBytes  int
@@ -113,6 +114,8 @@ type Shard struct {
 	mailbox              *mailbox.Mailbox
 	rng                  entropy.Source
 	tickAt               mono.Time
+	restAt               mono.Time // when an idle shard gives memory back
+	moved                uint64    // what had come and gone when restAt was set
 
 	halfOpen halfOpen
 	retry    *token.Retry
@@ -150,10 +153,13 @@ func New(now mono.Time, cfg Config) *Shard {
 		cfg: cfg, index: uint32(cfg.Index) << slotBits, socket: cfg.Socket,
 		slots: newSlots(cfg.MaxSlots),
 		wheel: wheel.New(now), rng: entropy.New(cfg.Seed), hashSeed: maphash.MakeSeed(),
-		now: now, tickAt: mono.Never,
+		now: now, tickAt: mono.Never, restAt: mono.Never,
 	}
 	s.sendBuffer, s.mailShare = int64(cfg.Proto.SendBuffer), int64(cfg.MailboxBytes/8)
-	s.slab = make([]byte, slabBytes)
+	s.slab = cfg.Pages(slabBytes)
+	if s.slab == nil {
+		s.slab = make([]byte, slabBytes)
+	}
 	s.mailbox = mailbox.New(cfg.MailboxBytes, cfg.Socket.Wake)
 	s.shared = proto.Shared{Config: cfg.Proto, Pool: mem.NewPool(cfg.Pages, cfg.PoolBytes), Chunks: &s.chunks}
 	if cfg.IDs.Key != 0 {
@@ -162,7 +168,7 @@ func New(now mono.Time, cfg Config) *Shard {
 	}
 	s.published.due = mono.Never
 	if cfg.NewSession != nil {
-		s.halfOpen.init(cfg.HalfOpen)
+		s.halfOpen.init(cfg.HalfOpen, cfg.Pages)
 		s.retry = token.NewRetry(cfg.IDs.RetryKey)
 	}
 	if cfg.TickEvery > 0 && cfg.Tick != nil {
@@ -218,6 +224,7 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 		more = true
 	}
 	s.publish(now)
+	s.rest(now)
 	if more || s.posted.Load() {
 		return now
 	}
@@ -243,7 +250,7 @@ const slowHandler = mono.Millisecond
 
 // nextDeadline is when the shard has to run again if nothing comes from outside.
 func (s *Shard) nextDeadline() mono.Time {
-	at := min(s.wheel.Next(), s.tickAt, s.halfOpen.deadline(), s.published.due)
+	at := min(s.wheel.Next(), s.tickAt, s.halfOpen.deadline(), s.published.due, s.restAt)
 	if s.blocked {
 		at = min(at, s.now.Add(blockedRetry))
 	}

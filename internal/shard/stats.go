@@ -31,6 +31,7 @@ type Counters struct {
 	SocketErrors, SocketFull        uint64
 	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
 	KeyUpdates, SlowHandlers        uint64
+	KeysEvicted, Rests              uint64 // idle: cipher objects let go, times that a quiet shard gave memory back
 }
 
 // Snapshot is a shard's figures at one moment.

@@ -62,7 +62,7 @@ func (s *Shard) settle(now mono.Time, slot uint32, p *peer) {
 	if p.hs != nil && p.conn.HandshakeOver() {
 		s.dropSession(p)
 	}
-	at := min(p.conn.NextDeadline(), s.keyDeadline(now, p))
+	at := min(p.conn.NextDeadline(), s.keyDeadline(now, p), s.coldDeadline(now, p))
 	if at != p.deadline {
 		p.deadline = at
 		s.wheel.Set(slot, at)

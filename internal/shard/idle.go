@@ -1,0 +1,50 @@
+package shard
+
+import "godwit.example/godwit/internal/mono"
+
+// What lies idle is given back after a while. Both times are short against those in which a person would look at the memory of a
+// quiet server, and long against the gaps in traffic for which it would have to be fetched again at once.
+const (
+	coldAfter = 500 * mono.Millisecond // of a connection
+	restAfter = mono.Second            // of the shard
+)
+
+// coldDeadline lets go of the cipher objects of a connection that has opened and sealed nothing for coldAfter, and returns when to look
+// again. They are half of what an idle connection holds, and the next packet builds them again in a few microseconds.
+func (s *Shard) coldDeadline(now mono.Time, p *peer) mono.Time {
+	switch n := p.keys.Packets(); {
+	case n != p.packets:
+		p.packets = n
+		p.coldAt = now.Add(coldAfter)
+	case now >= p.coldAt:
+		p.keys.Evict()
+		p.coldAt = mono.Never
+		s.counters.KeysEvicted++
+	}
+	return p.coldAt
+}
+
+// rest gives back the memory of batches and buffers once nothing has come or gone for restAfter.
+func (s *Shard) rest(now mono.Time) {
+	if n := s.counters.Datagrams + s.counters.Trains; n != s.moved {
+		s.moved = n
+		s.restAt = now.Add(restAfter)
+		return
+	}
+	if now < s.restAt {
+		return
+	}
+	s.restAt = mono.Never
+	s.counters.Rests++
+	s.in.Trim()
+	s.mailbox.Trim()
+	s.spares = s.chunks.TakeSpare(s.spares[:0])
+	clear(s.spares[:cap(s.spares)])
+	clear(s.bufs[:cap(s.bufs)])
+	if drop := s.cfg.Drop; drop != nil {
+		s.shared.Pool.Trim(drop)
+		if len(s.out.Outs) == 0 {
+			drop(s.slab)
+		}
+	}
+}
