@@ -238,6 +238,10 @@ func (k *Keys) Evict() {
 	}
 }
 
+// Packets counts the packets opened and the 1-RTT packets sealed, numbers left out among them: as long as it stays, no cipher object was
+// in use.
+func (k *Keys) Packets() uint64 { return k.opened + k.app.next }
+
 // Largest returns the largest packet number opened at level, -1 if there is
 // none: what truncated packet numbers are decoded against.
 func (k *Keys) Largest(level wire.Level) int64 {
