@@ -3,10 +3,13 @@ package proto
 import (
 	"math"
 
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
+
+var markSkip = mark.Register("proto: SKIP was sent")
 
 // Credit bounds what reliable messages may occupy at the receiver, on the connection and on each channel. A message takes
 // its length + 32 of both, whole, before its first byte leaves; what is repeated takes nothing. The receiver gives it back
@@ -141,6 +144,7 @@ func (m *messages) appendSkip(ch *channel, w *packetWriter) {
 	}
 	upTo := ch.base + uint64(ch.skip) - 1
 	ch.skipSent = upTo + 1
+	mark.Hit(markSkip)
 	w.b = wire.AppendSkip(w.b, uint64(ch.number), upTo, cost)
 	w.log.add(record{kind: recSkip, channel: uint16(ch.number), id: upTo})
 }

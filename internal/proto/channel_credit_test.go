@@ -181,7 +181,7 @@ func TestMessageIDsStayWithinTheWindow(t *testing.T) {
 	}
 }
 
-func TestMessageIDsBeyondTheWindowClose(t *testing.T) {
+func TestChannelsCloseOnIDsBeyondTheWindow(t *testing.T) {
 	for _, c := range []struct {
 		channel, window uint64
 	}{{0, orderedWindow}, {1, unorderedWindow}, {2, unorderedWindow}} {

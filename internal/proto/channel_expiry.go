@@ -1,6 +1,11 @@
 package proto
 
-import "godwit.example/godwit/internal/mono"
+import (
+	"godwit.example/godwit/internal/mark"
+	"godwit.example/godwit/internal/mono"
+)
+
+var markExpiredLate = mark.Register("proto: a message expired while it was about to be sent")
 
 // expirySlack is how far apart searches for expired messages are at least. What is about to be sent is always checked.
 const expirySlack = mono.Millisecond
@@ -17,6 +22,7 @@ func expired(ch *channel, i int, now mono.Time) bool {
 
 // expire gives up message i, whose TTL has passed.
 func (m *messages) expire(ch *channel, i int) {
+	mark.Hit(markExpiredLate)
 	m.sh.Stats.Expired++
 	m.writable(m.finish(ch, i, entryAbandoned, Expired))
 	m.advance(ch)

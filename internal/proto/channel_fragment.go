@@ -1,8 +1,14 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
+)
+
+var (
+	markRecut      = mark.Register("proto: a message that was sent whole was cut")
+	markPieceRecut = mark.Register("proto: a lost fragment was cut smaller")
 )
 
 // outFragments is a message that is sent in fragments. It takes the place of the message's own record of where its
@@ -50,6 +56,7 @@ func (m *messages) cut(e *queued) *outFragments {
 
 // recut has a message that was sent whole, and lost, repeated in fragments: packets have become smaller.
 func (m *messages) recut(e *queued) {
+	mark.Hit(markRecut)
 	f := m.cut(e)
 	f.next = e.size
 	f.lost.add(0, e.size)
@@ -116,6 +123,9 @@ func (m *messages) repeatPiece(ch *channel, i int, w *packetWriter) bool {
 		return false
 	}
 	m.sh.Stats.MessagesRetransmitted++
+	if lost.from+n < lost.to {
+		mark.Hit(markPieceRecut)
+	}
 	f.lost.sub(lost.from, lost.from+n)
 	if len(f.lost) == 0 {
 		m.unrepeat(ch, e)

@@ -1,8 +1,14 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
+)
+
+var (
+	markReplaced   = mark.Register("proto: a waiting value was replaced by a newer one")
+	markSuperseded = mark.Register("proto: a lost value was given up for a newer one")
 )
 
 // latestState is what a latest channel knows of its keys.
@@ -48,6 +54,7 @@ func (m *messages) replaceWaiting(now mono.Time, ch *channel, msg *Message) bool
 		return false
 	}
 	m.sh.Stats.Superseded++
+	mark.Hit(markReplaced)
 	freed := m.drop(e)
 	x := ch.extras.at(i)
 	m.outcome(x.tag, Superseded)
@@ -131,6 +138,7 @@ func (m *messages) completeKey(ch *channel, i int) {
 // supersede gives up message i, which is lost and outdated.
 func (m *messages) supersede(ch *channel, i int) {
 	m.sh.Stats.Superseded++
+	mark.Hit(markSuperseded)
 	m.writable(m.finish(ch, i, entryAbandoned, Superseded))
 }
 

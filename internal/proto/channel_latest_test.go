@@ -131,7 +131,7 @@ func TestKeysOutstandingAreBounded(t *testing.T) {
 	d.a.events()
 }
 
-func TestTooManyKeysClose(t *testing.T) {
+func TestChannelsCloseOnTooManyKeys(t *testing.T) {
 	d := newDuo(t, func(c *Config) { c.Params.InitialMaxChannel, c.Params.InitialMaxData = 8<<20, 8<<20 })
 	code, n := wire.NoError, uint64(0)
 	for code == wire.NoError && n < 4000 { // ID 0 stays missing, so that no key is ever forgotten

@@ -137,20 +137,18 @@ func (m *messages) packChannel(k *packer, ch *channel) {
 	window := ch.window.len() > 0
 	keys := ch.latest != nil && ch.latest.in.n > 0
 	sched := ch.deficit != 0 || ch.armed != 0 || ch.due != 0 || ch.waits != 0
-	k.flags(&out, &queue, &in, &window, &keys, &sched, &ch.peerBlocked)
+	even := ch.frontCost == ch.reserved && ch.blockedAt == 0 && ch.consumed == ch.counted
+	k.flags(&out, &queue, &in, &window, &keys, &sched, &ch.peerBlocked, &even)
 	if out {
 		packNumber(k, &ch.base)
 		k.bad = k.bad || ch.base > wire.MaxVarint-maxPackedMessages // no sender gets there
 		packNumber(k, &ch.reserved)
-		packBehind(k, &ch.frontCost, ch.reserved)
 		packAhead(k, &ch.limit, ch.reserved)
-		blocked := ch.limit + 1 - ch.blockedAt // 0 or, if nothing was said, limit + 1
-		if blocked == ch.limit+1 {
-			blocked = 1
-		}
-		pack(k, &blocked)
-		if ch.blockedAt = ch.limit + 1 - blocked; blocked == 1 {
-			ch.blockedAt = 0
+		if even {
+			ch.frontCost = ch.reserved
+		} else {
+			packBehind(k, &ch.frontCost, ch.reserved)
+			pack(k, &ch.blockedAt)
 		}
 	}
 	armed := ch.armed
@@ -169,7 +167,11 @@ func (m *messages) packChannel(k *packer, ch *channel) {
 	if in {
 		packNumber(k, &ch.next)
 		packNumber(k, &ch.counted)
-		packBehind(k, &ch.consumed, ch.counted)
+		if even {
+			ch.consumed = ch.counted
+		} else {
+			packBehind(k, &ch.consumed, ch.counted)
+		}
 		packAhead(k, &ch.advertised, ch.consumed)
 	}
 	if window {

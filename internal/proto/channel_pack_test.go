@@ -27,7 +27,7 @@ func TestIdleChannelsPackSmall(t *testing.T) {
 		}
 	}
 	b := d.a.appendPacked(nil, d.now)
-	if n := len(b) - 40; n > 16*25 {
+	if n := len(b) - 40; n > 16*24 {
 		t.Errorf("16 idle channels take %d bytes", n)
 	}
 	t.Logf("16 idle channels and the connection's credit take %d bytes", len(b))

@@ -1,9 +1,16 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
+)
+
+var (
+	markEvicted    = mark.Register("proto: an unsent unreliable message was evicted")
+	markStalled    = mark.Register("proto: credit stalled a channel")
+	markStalledAll = mark.Register("proto: the connection's credit stalled a channel")
 )
 
 // SendResult says what became of a command to send.
@@ -162,6 +169,7 @@ func (m *messages) evict(ch *channel, cost int) bool {
 	for ; i < ch.queue.len() && m.buffered+cost > m.sh.Config.SendBuffer; i++ {
 		if ch.queue.at(i).state == entryQueued {
 			m.sh.Stats.Evicted++
+			mark.Hit(markEvicted)
 			freed += m.finish(ch, i, entryAbandoned, Superseded)
 		}
 	}
@@ -363,10 +371,12 @@ func (m *messages) evaluate(ch *channel) {
 	m.arm(ch, armedFresh, ch.waits == waitNothing)
 	switch ch.waits {
 	case waitCredit:
+		mark.Hit(markStalled)
 		if ch.blockedAt != ch.limit+1 {
 			m.want(ch, dueBlocked)
 		}
 	case waitData:
+		mark.Hit(markStalledAll)
 		if m.blockedAt != m.limit+1 {
 			m.wantAll(dueBlocked)
 		}

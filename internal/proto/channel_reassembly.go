@@ -1,9 +1,15 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
+)
+
+var (
+	markOverlap      = mark.Register("proto: a fragment overlapped others")
+	markLooseEvicted = mark.Register("proto: an unreliable reassembly was given up")
 )
 
 // Limits of reassembly.
@@ -74,6 +80,7 @@ func (m *messages) insert(r *reassembly, f *wire.Fragment) bool {
 	}
 	from, to := uint32(f.Offset), uint32(f.Offset)+uint32(len(f.Data))
 	block := m.sh.Pool.Bytes(r.ref)
+	before := r.got
 	for at := from; at < to; {
 		a, b := r.have.gap(at, to)
 		if a >= b {
@@ -82,6 +89,9 @@ func (m *messages) insert(r *reassembly, f *wire.Fragment) bool {
 		copy(block[a:b], f.Data[a-from:b-from])
 		r.got += b - a
 		at = b
+	}
+	if r.got-before < to-from {
+		mark.Hit(markOverlap)
 	}
 	r.have.add(from, to)
 	return len(r.have) <= minSpans+int(r.total)/spanBytes
@@ -300,6 +310,7 @@ func (m *messages) closeLoose(at int) mem.Ref {
 
 func (m *messages) evictLoose(at int) {
 	m.sh.Stats.ReassemblyEvicted++
+	mark.Hit(markLooseEvicted)
 	m.sh.Pool.Put(m.closeLoose(at))
 }
 

@@ -1,10 +1,17 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
+)
+
+var (
+	markSkippedPartial = mark.Register("proto: SKIP ended a reassembly")
+	markOvertaken      = mark.Register("proto: a whole message overtook its fragments")
+	markStale          = mark.Register("proto: a value older than the newest was dropped")
 )
 
 // incoming is what is known of a message ID at or above the channel's floor: 8 bytes without pointers.
@@ -163,6 +170,7 @@ func (m *messages) receive(ch *channel, id, key uint64, payload []byte) wire.Err
 		if int(r.total) != len(payload) || r.key != key {
 			return wire.ReassemblyError
 		}
+		mark.Hit(markOvertaken)
 		m.sh.Pool.Put(m.closeReassembly(e.ref))
 		m.partials--
 	default:
@@ -225,15 +233,17 @@ func (m *messages) enter(ch *channel, e *incoming, cost uint64) bool {
 func (m *messages) deliver(ch *channel, id, key uint64, payload []byte, ref mem.Ref) {
 	if ch.mode == Latest && !m.newest(ch, id, key) {
 		m.sh.Stats.StaleDropped++
+		mark.Hit(markStale)
 		m.sh.Pool.Put(ref)
 		m.giveBack(ch, uint64(len(payload)+messageOverhead))
 		return
 	}
 	m.sh.Stats.MessagesReceived++
 	m.sh.Stats.BytesReceived += uint64(len(payload))
-	m.sh.Events = append(m.sh.Events, Event{
-		Kind: EventMessage, Channel: uint16(ch.number), Slot: m.slot, ID: id, Key: key, Payload: payload, Ref: ref,
-	})
+	m.sh.Events = append(m.sh.Events, Event{}) // filled in place, see receiveInOrder
+	ev := &m.sh.Events[len(m.sh.Events)-1]
+	ev.Kind, ev.Channel, ev.Slot = EventMessage, uint16(ch.number), m.slot
+	ev.ID, ev.Key, ev.Payload, ev.Ref = id, key, payload, ref
 }
 
 // deliverBlock delivers a message that waited in a block.
@@ -329,6 +339,7 @@ func (m *messages) skipWindow(ch *channel, known int, upTo uint64) {
 			continue
 		case incomingPartial:
 			gap++
+			mark.Hit(markSkippedPartial)
 			m.sh.Pool.Put(m.closeReassembly(e.ref))
 			m.partials--
 			m.giveBack(ch, e.cost())

@@ -8,7 +8,7 @@ import (
 	"godwit.example/godwit/internal/wire"
 )
 
-// msg, frag and skip write frames as a peer might.
+// msg, keyed, frag and skipTo write frames as a peer might.
 func msg(channel, id uint64, text string) []byte {
 	return wire.AppendMessage(nil, channel, id, 0, false, []byte(text))
 }
@@ -21,7 +21,7 @@ func frag(channel, id, offset, total uint64, text string) []byte {
 	return wire.AppendFragment(nil, &wire.Fragment{Channel: channel, ID: id, Offset: offset, Total: total, Data: []byte(text)})
 }
 
-func skip(channel, upTo, cost uint64) []byte { return wire.AppendSkip(nil, channel, upTo, cost) }
+func skipTo(channel, upTo, cost uint64) []byte { return wire.AppendSkip(nil, channel, upTo, cost) }
 
 func join(frames ...[]byte) (b []byte) {
 	for _, f := range frames {
@@ -57,15 +57,15 @@ func TestReceiving(t *testing.T) {
 		{"unordered fragments", join(frag(1, 3, 0, 2, "d"), msg(1, 0, "a"), frag(1, 3, 1, 2, "D")), "1:a, 1:dD"},
 		{"unreliable fragments", join(frag(4, 7, 0, 2, "a"), frag(3, 7, 1, 2, "S"), frag(4, 7, 1, 2, "A"), frag(3, 7, 0, 2, "s")), "4:aA, 3:sS"},
 		{"sequenced fragments that are too late", join(frag(3, 7, 0, 2, "a"), msg(3, 8, "b"), frag(3, 7, 1, 2, "A")), "3:b"},
-		{"skip at the front", join(skip(0, 1, 0), msg(0, 2, "c"), msg(0, 1, "b")), "0:gap of 2 to 2, 0:c"},
-		{"skip with messages between", join(msg(0, 1, "b"), msg(0, 3, "d"), msg(0, 5, "f"), skip(0, 3, 2*33)), "0:gap of 1 to 1, 0:b, 0:gap of 1 to 3, 0:d"},
-		{"skip joins what follows", join(msg(0, 1, "b"), msg(0, 2, "c"), skip(0, 0, 50)), "0:gap of 1 to 1, 0:b, 0:c"},
-		{"skip far ahead", skip(0, 1<<40, 10_000), "0:gap of 4294967295 to 1099511627777"},
-		{"skip behind the floor", join(msg(0, 0, "a"), msg(0, 1, "b"), skip(0, 0, 33), skip(0, 1, 0)), "0:a, 0:b"},
-		{"skip twice", join(skip(1, 2, 100), skip(1, 2, 100), msg(1, 1, "b"), msg(1, 3, "d")), "1:gap of 3 to 3, 1:d"},
-		{"skip on an unordered channel", join(msg(1, 1, "b"), skip(1, 2, 133)), "1:b, 1:gap of 1 to 1, 1:gap of 1 to 3"},
-		{"skip drops fragments", join(frag(0, 0, 0, 5, "he"), skip(0, 0, 37), frag(0, 0, 2, 5, "llo")), "0:gap of 1 to 1"},
-		{"skip on a latest channel is silent", join(keyed(2, 1, 9, "b"), skip(2, 4, 33), keyed(2, 0, 9, "a")), "2:b"},
+		{"skip at the front", join(skipTo(0, 1, 0), msg(0, 2, "c"), msg(0, 1, "b")), "0:gap of 2 to 2, 0:c"},
+		{"skip with messages between", join(msg(0, 1, "b"), msg(0, 3, "d"), msg(0, 5, "f"), skipTo(0, 3, 2*33)), "0:gap of 1 to 1, 0:b, 0:gap of 1 to 3, 0:d"},
+		{"skip joins what follows", join(msg(0, 1, "b"), msg(0, 2, "c"), skipTo(0, 0, 50)), "0:gap of 1 to 1, 0:b, 0:c"},
+		{"skip far ahead", skipTo(0, 1<<40, 10_000), "0:gap of 4294967295 to 1099511627777"},
+		{"skip behind the floor", join(msg(0, 0, "a"), msg(0, 1, "b"), skipTo(0, 0, 33), skipTo(0, 1, 0)), "0:a, 0:b"},
+		{"skip twice", join(skipTo(1, 2, 100), skipTo(1, 2, 100), msg(1, 1, "b"), msg(1, 3, "d")), "1:gap of 3 to 3, 1:d"},
+		{"skip on an unordered channel", join(msg(1, 1, "b"), skipTo(1, 2, 133)), "1:b, 1:gap of 1 to 1, 1:gap of 1 to 3"},
+		{"skip drops fragments", join(frag(0, 0, 0, 5, "he"), skipTo(0, 0, 37), frag(0, 0, 2, 5, "llo")), "0:gap of 1 to 1"},
+		{"skip on a latest channel is silent", join(keyed(2, 1, 9, "b"), skipTo(2, 4, 33), keyed(2, 0, 9, "a")), "2:b"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDuo(t, nil)
@@ -126,8 +126,8 @@ func TestFramesThatClose(t *testing.T) {
 			"keys that differ", join(wire.AppendFragment(nil, &wire.Fragment{Channel: 2, Key: 1, Total: 5, Data: []byte("he"), Keyed: true}),
 				wire.AppendFragment(nil, &wire.Fragment{Channel: 2, Key: 2, Offset: 2, Total: 5, Data: []byte("llo"), Keyed: true})), wire.ReassemblyError,
 		},
-		{"SKIP on an unreliable channel", skip(4, 0, 0), wire.ProtocolViolation},
-		{"SKIP that says less than is known", join(msg(0, 0, "a"), msg(0, 1, "b"), skip(0, 2, 65)), wire.ProtocolViolation},
+		{"SKIP on an unreliable channel", skipTo(4, 0, 0), wire.ProtocolViolation},
+		{"SKIP that says less than is known", join(msg(0, 0, "a"), msg(0, 1, "b"), skipTo(0, 2, 65)), wire.ProtocolViolation},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDuo(t, func(c *Config) { c.MaxMessageSize = 1000 })

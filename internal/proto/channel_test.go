@@ -2,6 +2,8 @@ package proto
 
 import (
 	"testing"
+
+	"godwit.example/godwit/internal/mark"
 )
 
 // promisePipe is a pipe whose link and priorities follow from the seed.
@@ -21,6 +23,19 @@ func TestEveryModeKeepsItsPromiseOnABadLink(t *testing.T) {
 		promisePipe(t, seed).run(400)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
+		}
+	}
+	if !mark.Enabled {
+		return
+	}
+	for _, id := range []mark.ID{
+		markEvicted, markStalled, markStalledAll, markReplaced, markSuperseded, markRecut, markPieceRecut, markSkip, markExpiredLate,
+		markSkippedPartial, markStale, markOverlap, markLooseEvicted,
+	} {
+		if mark.Count(id) == 0 {
+			t.Errorf("%s: never", mark.Names[id])
+		} else {
+			t.Logf("%s: %d times", mark.Names[id], mark.Count(id))
 		}
 	}
 }
