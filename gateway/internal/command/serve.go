@@ -101,7 +101,7 @@ func (f *serveFlags) config(errOut io.Writer) (*godwit.Config, *os.File, error) 
 	}
 	cfg := &godwit.Config{
 		Handler: h, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
-		Logger: slog.New(slog.NewTextHandler(errOut, nil)),
+		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), // the banner and the summary tell the rest,
 		Tuning: godwit.Tuning{SocketBuffer: f.buffer},
 	}
 	if err := without(&cfg.Tuning, f.without); err != nil {
