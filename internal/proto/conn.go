@@ -57,7 +57,6 @@ type Conn struct {
 	complete      bool // the session is complete: messages may pass
 	confirmed     bool // HANDSHAKE_DONE was sent or received
 	validated     bool // the peer's address is validated (always true for clients)
-	rebindOK      bool // the path may change: the handshake is confirmed and the mode allows it
 	slot          uint32
 	bytesInFlight int
 	amplify       int // server before validation: bytes that may still be sent

@@ -36,8 +36,11 @@ func (e *ending) onPacket() {
 	}
 }
 
-// maxReason bounds the reason in a CLOSE frame.
-const maxReason = 256
+// maxReason bounds the reason in a CLOSE frame, maxEarlyReason where a datagram carries one at each level.
+const (
+	maxReason      = 256
+	maxEarlyReason = 128
+)
 
 // Close ends the connection at once with a code and reason. What was not acknowledged may be lost.
 func (c *Conn) Close(now mono.Time, app bool, code uint64, reason string) {
@@ -187,13 +190,17 @@ func (c *Conn) closePacket(now mono.Time, level wire.Level, s *space, b []byte, 
 	pnOff := len(b)
 	b = wire.AppendPN(b, s.next, pnLen)
 	e := &c.end
+	reason := []byte(e.reason)
+	if e.early {
+		reason = reason[:min(len(reason), maxEarlyReason)]
+	}
 	switch {
 	case e.app && level == wire.LevelOneRTT:
-		b = wire.AppendApplicationClose(b, e.code, []byte(e.reason))
+		b = wire.AppendApplicationClose(b, e.code, reason)
 	case e.app:
 		b = wire.AppendClose(b, wire.ApplicationError, 0, nil)
 	default:
-		b = wire.AppendClose(b, wire.ErrorCode(e.code), e.frame, []byte(e.reason))
+		b = wire.AppendClose(b, wire.ErrorCode(e.code), e.frame, reason)
 	}
 	size := len(b) + int(s.tagLen)
 	if level != wire.LevelOneRTT {

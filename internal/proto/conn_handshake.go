@@ -33,6 +33,7 @@ const (
 	maxCryptoBuffer = 16 << 10
 	maxCryptoGaps   = 8
 	helloHeaderLen  = 4
+	maxRetryToken   = 512 // leaves room for CRYPTO, and for CLOSE at all levels, in a datagram of 1,200 bytes
 )
 
 // cryptoStream is one level's CRYPTO bytes in both directions. Offsets fit 32 bits: no handshake is longer.
@@ -113,7 +114,7 @@ func (c *Conn) PeerIDSeen(src []byte) bool {
 // packets is to be derived anew from src (RFC 9000 §17.2.5.2).
 func (c *Conn) HandleRetry(now mono.Time, src wire.ConnID, token []byte) bool {
 	h := c.hs
-	if !c.client || h == nil || h.retried || h.havePeer || len(token) == 0 {
+	if !c.client || c.state != StateHandshaking || h.retried || h.havePeer || len(token) == 0 || len(token) > maxRetryToken {
 		return false
 	}
 	h.retried, h.retrySrc = true, src
@@ -140,7 +141,7 @@ func (c *Conn) HandleRetry(now mono.Time, src wire.ConnID, token []byte) bool {
 
 // HandleVersionNegotiation ends a client's attempt: this version is the only one it speaks.
 func (c *Conn) HandleVersionNegotiation(now mono.Time, versions []byte) {
-	if !c.client || c.hs == nil || c.hs.havePeer || wire.HasVersion(versions, wire.Version) {
+	if !c.client || c.state != StateHandshaking || c.hs.havePeer || wire.HasVersion(versions, wire.Version) {
 		return
 	}
 	c.finish(now, Event{Kind: EventClosed, Code: uint64(wire.VersionNegotiationError), Payload: []byte("the server does not speak godwit/1")})
@@ -235,7 +236,6 @@ func (c *Conn) confirm(now mono.Time) {
 	c.dropSpace(wire.LevelHandshake)
 	c.hs.serverValidated = true
 	c.hs.deadline = now.Add(3 * c.rtt.PTO(c.peerAckDelay))
-	c.rebindOK = !c.sh.Config.Plain
 	c.mtu.start(now)
 	c.event(Event{Kind: EventConfirmed})
 }

@@ -18,10 +18,15 @@ type peerIDs struct {
 	seq      uint64 // of current
 	reset    [16]byte
 	hasReset bool
-	spare    []peerID // at most maxPeerIDs-1
-	retire   []uint64 // sequence numbers whose RETIRE_CONNECTION_ID is to be sent
-	retired  uint64   // sequence numbers below were retired on the peer's demand
-	unacked  uint8    // RETIRE_CONNECTION_ID frames on their way
+	spare    []peerID   // at most maxPeerIDs-1
+	retire   []retiring // sequence numbers that the peer does not know to be retired, at most maxRetired
+	retired  uint64     // sequence numbers below were retired on the peer's demand
+}
+
+// retiring is an ID that was given up and whose RETIRE_CONNECTION_ID is not acknowledged.
+type retiring struct {
+	seq uint64
+	due bool // the frame is to be sent
 }
 
 type peerID struct {
@@ -37,17 +42,40 @@ func (p *peerIDs) setReset(has bool, token [16]byte) {
 	p.reset = token
 }
 
-func (p *peerIDs) wants() bool { return len(p.retire) > 0 }
+func (p *peerIDs) wants() bool {
+	for i := range p.retire {
+		if p.retire[i].due {
+			return true
+		}
+	}
+	return false
+}
 
-func (p *peerIDs) retireAcked(uint64) {
-	if p.unacked > 0 {
-		p.unacked--
+// giveUp has an ID retired.
+func (p *peerIDs) giveUp(seq uint64) {
+	for i := range p.retire {
+		if p.retire[i].seq == seq {
+			return
+		}
+	}
+	p.retire = append(p.retire, retiring{seq, true})
+}
+
+func (p *peerIDs) retireAcked(seq uint64) {
+	for i := range p.retire {
+		if p.retire[i].seq == seq {
+			p.retire = append(p.retire[:i], p.retire[i+1:]...)
+			return
+		}
 	}
 }
 
 func (p *peerIDs) retireLost(seq uint64) {
-	p.retireAcked(seq)
-	p.retire = append(p.retire, seq)
+	for i := range p.retire {
+		if p.retire[i].seq == seq {
+			p.retire[i].due = true
+		}
+	}
 }
 
 // IsStatelessReset reports whether the last 16 bytes of a datagram that could not be opened are the reset token of
@@ -81,17 +109,21 @@ func (c *Conn) handleNewConnectionID(now mono.Time, b []byte) int {
 		c.failFrame(now, wire.ProtocolViolation, wire.FrameNewConnectionID, "NEW_CONNECTION_ID to an end without IDs")
 		return -1
 	}
-	known := f.Seq < p.retired || f.Seq == p.seq
+	known := f.Seq == p.seq
 	for i := range p.spare {
 		known = known || p.spare[i].seq == f.Seq
 	}
-	if !known {
+	switch {
+	case known:
+	case f.Seq < p.retired: // it comes behind the frame that retired it, or once more
+		p.giveUp(f.Seq)
+	default:
 		p.spare = append(p.spare, peerID{f.Seq, f.ID, f.ResetToken})
 	}
 	if f.RetirePriorTo > p.retired {
 		c.retireBelow(f.RetirePriorTo)
 	}
-	if len(p.spare) > maxPeerIDs-1 || len(p.retire)+int(p.unacked) > maxRetired {
+	if len(p.spare) > maxPeerIDs-1 || len(p.retire) > maxRetired {
 		c.failFrame(now, wire.ConnectionIDLimitError, wire.FrameNewConnectionID, "too many connection IDs")
 		return -1
 	}
@@ -105,14 +137,14 @@ func (c *Conn) retireBelow(seq uint64) {
 	kept := p.spare[:0]
 	for _, s := range p.spare {
 		if s.seq < seq {
-			p.retire = append(p.retire, s.seq)
+			p.giveUp(s.seq)
 		} else {
 			kept = append(kept, s)
 		}
 	}
 	p.spare = kept
 	if p.seq < seq && len(p.spare) > 0 {
-		p.retire = append(p.retire, p.seq)
+		p.giveUp(p.seq)
 		next := p.spare[0]
 		p.spare = append(p.spare[:0], p.spare[1:]...)
 		p.current, p.seq = next.id, next.seq
@@ -204,11 +236,14 @@ func (c *Conn) appendIDs(s *space, b []byte, limit int) []byte {
 		l.due = false
 	}
 	p := &c.peer
-	for len(p.retire) > 0 && limit-len(b) >= retireLen {
-		b = wire.AppendRetireConnectionID(b, p.retire[0])
-		s.sent.add(record{kind: recRetireConnID, id: p.retire[0]})
-		p.retire = append(p.retire[:0], p.retire[1:]...)
-		p.unacked++
+	for i := range p.retire {
+		r := &p.retire[i]
+		if !r.due || limit-len(b) < retireLen {
+			continue
+		}
+		b = wire.AppendRetireConnectionID(b, r.seq)
+		s.sent.add(record{kind: recRetireConnID, id: r.seq})
+		r.due = false
 	}
 	return b
 }

@@ -76,7 +76,7 @@ func (c *Conn) TakeOver(now mono.Time) {
 
 // pack walks over everything but the messages.
 func (c *Conn) pack(k *packer) {
-	k.flags(&c.client, &c.complete, &c.confirmed, &c.validated, &c.rebindOK, &c.sentSinceRecv, &c.pingDue)
+	k.flags(&c.client, &c.complete, &c.confirmed, &c.validated, &c.sentSinceRecv, &c.pingDue)
 	k.path(&c.path)
 	k.id(&c.localID)
 	if k.reading {
@@ -156,15 +156,15 @@ func (c *Conn) packIDs(k *packer) {
 		k.raw(p.reset[:])
 	}
 	pack(k, &p.retired)
-	pack(k, &p.unacked)
 	for i := range packSlice(k, &p.spare, maxPeerIDs) {
 		s := &p.spare[i]
 		pack(k, &s.seq)
 		k.id(&s.id)
 		k.raw(s.reset[:])
 	}
-	for i := range packSlice(k, &p.retire, maxRetired+maxPeerIDs) {
-		pack(k, &p.retire[i])
+	for i := range packSlice(k, &p.retire, maxRetired) {
+		pack(k, &p.retire[i].seq)
+		k.flags(&p.retire[i].due)
 	}
 	pack(k, &l.next)
 	packInt(k, &l.limit)

@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/congestion"
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
 )
@@ -29,7 +30,10 @@ const (
 	oldPath
 )
 
-const maxChallengeTries = 3
+const (
+	maxChallengeTries = 3
+	pathSlack         = 16 * minDatagram // bytes beyond the window that the validation of paths may have in flight
+)
 
 // ensureMove returns the connection's path bookkeeping, which exists only while it is needed.
 func (c *Conn) ensureMove() *migration {
@@ -41,7 +45,7 @@ func (c *Conn) ensureMove() *migration {
 
 // pathChanged moves sending to the address that the highest-numbered non-probing packet came from.
 func (c *Conn) pathChanged(now mono.Time, p *wire.Path, size int) {
-	if c.client || !c.rebindOK {
+	if c.client || !c.confirmed {
 		return
 	}
 	if !p.Remote.SameHost(c.path.Remote) && c.sh.Config.Plain {
@@ -49,13 +53,18 @@ func (c *Conn) pathChanged(now mono.Time, p *wire.Path, size int) {
 		return
 	}
 	m := c.ensureMove()
-	if !m.validating {
+	switch {
+	case !m.validating:
 		m.old, m.oldValidated = c.path, true
 		m.challenge[oldPath] = c.rng.Uint64()
+		m.due[oldPath] = true
+	case p.Remote == m.old.Remote:
+		c.returnPath(now) // the peer is where it was: nothing is left to prove
+		return
 	}
 	m.sameHost = p.Remote.SameHost(m.old.Remote)
 	m.challenge[newPath] = c.rng.Uint64()
-	m.due = [2]bool{true, true}
+	m.due[newPath] = true
 	m.validating, m.tries = true, 0
 	m.amplify = amplification * size
 	m.deadline = now.Add(c.rtt.PTO(c.peerAckDelay))
@@ -119,6 +128,7 @@ func (c *Conn) settlePath(mono.Time) {
 
 // returnPath goes back to the path before the change.
 func (c *Conn) returnPath(now mono.Time) {
+	mark.Hit(markPathReturned)
 	c.path = c.move.old
 	if !c.move.sameHost {
 		c.resetPath(now)
@@ -152,6 +162,15 @@ func (c *Conn) moveTimeout(now mono.Time) {
 	m.deadline = now.Add(c.rtt.PTO(c.peerAckDelay))
 }
 
+// forget gives up what is due on other paths: a peer that acknowledges nothing could have the log of what was sent grow with
+// it. Challenges are repeated, and whoever misses an answer asks again.
+func (m *migration) forget(current wire.Addr) {
+	m.due[oldPath] = false
+	if m.respondTo.Remote != current {
+		m.respondDue = false
+	}
+}
+
 // wants reports whether a frame for the current path is due.
 func (m *migration) wants() bool {
 	return m.validating && m.due[newPath] || m.respondDue
@@ -174,6 +193,9 @@ func (m *migration) append(b []byte, limit int, remote wire.Addr) []byte {
 // answer to a challenge that came elsewhere. They are padded to show that the path carries full packets.
 func (c *Conn) buildProbe(now mono.Time, buf []byte, t *wire.Train) bool {
 	m := c.move
+	if c.bytesInFlight >= c.cc.Window()+pathSlack {
+		m.forget(c.path.Remote)
+	}
 	var path wire.Path
 	challenge, respond := false, false
 	switch {

@@ -148,6 +148,7 @@ func (c *Conn) spend(now mono.Time, n int) {
 // Later packets of a train are padded to the full size while more is queued.
 func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting bool) int {
 	s := &c.app
+	skipIn := c.skipIn
 	c.skip(now, s)
 	pnLen := wire.PNLen(s.next, s.largestAcked)
 	b = wire.AppendShort(b, c.peer.current.Bytes(), 0, pnLen)
@@ -156,12 +157,15 @@ func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting boo
 	start := len(b)
 	limit := cap(b) - int(s.tagLen)
 	recs := s.sent.records.len()
-	b = c.appendControl(now, s, b, limit)
+	b = c.appendControl(now, s, b, limit, eliciting)
 	ackEnd := len(b)
 	if eliciting {
 		b = c.appendEliciting(now, s, b, limit)
 	}
 	if len(b) == start {
+		if skipIn > 1 {
+			c.skipIn = skipIn // only packets count: a connection that is kept waiting skips no numbers
+		}
 		return 0
 	}
 	isEliciting := len(b) > ackEnd
@@ -184,11 +188,21 @@ func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting boo
 var zeros [1500 * 8]byte
 
 // appendControl writes what needs no window: the ACK.
-func (c *Conn) appendControl(now mono.Time, s *space, b []byte, limit int) []byte {
-	if s.recv.unacked > 0 {
+func (c *Conn) appendControl(now mono.Time, s *space, b []byte, limit int, eliciting bool) []byte {
+	switch {
+	case s.recv.unacked == 0:
+	case s.muted() && !(eliciting && c.msgs.wantsToSend()):
+		c.withholdAck(s)
+	default:
 		b = c.appendAck(now, s, b, limit)
 	}
 	return b
+}
+
+// withholdAck leaves an ACK out that would have to leave alone. The next packet that asks for one is another chance.
+func (c *Conn) withholdAck(s *space) {
+	c.sh.Stats.AcksWithheld++
+	s.recv.sentAck()
 }
 
 // appendEliciting writes path, control and message frames, in the order of docs/SPEC.md.

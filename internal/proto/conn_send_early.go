@@ -60,7 +60,10 @@ func (c *Conn) buildEarly(now mono.Time, level wire.Level, s *space, b []byte, t
 	b = wire.AppendPN(b, s.next, pnLen)
 	start := len(b)
 	recs := s.sent.records.len()
-	if s.recv.unacked > 0 || c.hs.probe[level] && len(s.recv.ranges) > 0 {
+	switch {
+	case s.recv.unacked > 0 && s.muted():
+		c.withholdAck(s)
+	case s.recv.unacked > 0 || c.hs.probe[level] && len(s.recv.ranges) > 0:
 		b = c.appendAck(now, s, b, limit)
 	}
 	ackEnd := len(b)

@@ -35,6 +35,7 @@ type Stats struct {
 	MessagesRetransmitted          uint64 // messages or fragments put on the wire again
 	Probes                         uint64 // PTO expirations
 	AcksSent                       uint64 // ACK frames
+	AcksWithheld                   uint64 // ACKs not sent because the peer acknowledges nothing
 	Expired, Superseded, Evicted   uint64 // messages given up by TTL, by a newer value of their key, by a full buffer
 	StaleDropped                   uint64 // sequenced or latest messages dropped as old on arrival
 	Duplicates                     uint64 // messages that had arrived before

@@ -1,6 +1,8 @@
 package proto
 
 import (
+	"math"
+
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
 )
@@ -40,7 +42,15 @@ func (s *space) release() {
 const (
 	maxReceivedRanges = 64
 	maxSentRanges     = 32
+	maxSilent         = 1 << 13 // packets without ack-eliciting frames that the log keeps
 )
+
+// muted reports whether so many ACKs wait to be acknowledged themselves that no further one leaves without data. A peer that
+// acknowledges nothing could otherwise have the log of what was sent grow without end. Settled packets behind an
+// outstanding one count too, so a full window of them is allowed for.
+func (s *space) muted() bool {
+	return s.sent.packets.len() > maxSilent+2*s.eliciting
+}
 
 // received is the receiver's half of a space: the ranges of numbers seen, and whether an ACK is due.
 type received struct {
@@ -119,7 +129,9 @@ func (r *received) note(now mono.Time, eliciting, immediate bool, maxDelay mono.
 	if !eliciting {
 		return
 	}
-	r.unacked++
+	if r.unacked < math.MaxUint16 {
+		r.unacked++
+	}
 	if immediate {
 		r.now = true
 	}

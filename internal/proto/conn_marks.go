@@ -1,0 +1,9 @@
+package proto
+
+import "godwit.example/godwit/internal/mark"
+
+// Coverage marks of the paths that traffic rarely takes. Builds tagged godwitdebug count them, and a test shows that its
+// histories reach each.
+var (
+	markPathReturned = mark.Register("proto: path returned")
+)
