@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"godwit.example/godwit/internal/invariant"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/protect"
 	"godwit.example/godwit/internal/proto"
@@ -138,6 +139,7 @@ func (s *Shard) drain(now mono.Time, slot uint32, p *peer) {
 	)
 	for i := 0; i < len(s.shared.Events); i++ {
 		ev := &s.shared.Events[i]
+		invariant.Check(ev.Slot == slot, "shard: an event is drained for another connection")
 		if ev.Kind == proto.EventMessage {
 			if ev.Channel != channel && count > 0 {
 				p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)

@@ -37,7 +37,7 @@ type Config struct {
 	Proto  *proto.Config
 	Seed   [32]byte
 	Pages  func(n int) []byte // memory outside the Go heap, zeroed, of whole pages
-	Drop   func(b []byte)     // makes the content of such memory zero and gives it to others until it is touched; may be nil
+	Drop   func(b []byte)     // gives such memory back until it is touched again, its content may be lost; may be nil
 
 	MaxSlots      int
 	MailboxBytes  int
