@@ -2,6 +2,7 @@
 ADDR ?= 127.0.0.1:4242
 SEEDS ?= 500
 FUZZTIME ?= 30m
+SOAKTIME ?= 2h
 
 .PHONY: build serve bench test lint fmt fuzz sim soak spec
 
@@ -29,8 +30,8 @@ fuzz:
 sim:
 	go run ./tools/test -only sim -seeds $(SEEDS)
 
-soak: build
-	go run ./tools/test -only soak
+soak:
+	go run ./tools/test -only soak -soaktime $(SOAKTIME)
 
 spec: build
 	tools/spec/run.sh

@@ -26,7 +26,7 @@ func (r *runner) fuzzBudget(budget time.Duration) time.Duration {
 	if r.fuzzTime == defaultFuzzTime {
 		return budget
 	}
-	return 24 * time.Hour
+	return unlimited
 }
 
 // runFuzz fuzzes each target for a few seconds, two at a time with one worker each: compiling one target then overlaps with running

@@ -37,12 +37,13 @@ func (s skip) Error() string { return s.reason }
 
 // A runner holds what the stages share.
 type runner struct {
-	root     string    // the directory of go.work
-	modules  []string  // package patterns, one a module: ./..., ./gateway/...
-	ci       bool      // a missing tool fails
-	fix      bool      // gofumpt rewrites instead of listing
-	fuzzTime string    // per target
-	seeds    int       // of the sim stage
+	root     string   // the directory of go.work
+	modules  []string // package patterns, one a module: ./..., ./gateway/...
+	ci       bool     // a missing tool fails
+	fix      bool     // gofumpt rewrites instead of listing
+	fuzzTime string   // per target
+	seeds    int      // of the sim stage
+	soakTime time.Duration
 	out      io.Writer // everything is printed here
 	tally    tally     // tests counted over all stages
 	okLines  []string  // go test's closing lines of the plain test stage
@@ -61,7 +62,8 @@ func main() {
 	list := flag.Bool("list", false, "list the stages and their budgets, run nothing")
 	flag.BoolVar(&r.fix, "fix", false, "let gofumpt rewrite the files")
 	flag.StringVar(&r.fuzzTime, "fuzztime", defaultFuzzTime, "time of fuzzing per target; longer than the default lifts the stage's budget")
-	flag.IntVar(&r.seeds, "seeds", 500, "seeds of the sim stage; more than the default lifts its budget")
+	flag.IntVar(&r.seeds, "seeds", 500, "seeds of the sim stage")
+	flag.DurationVar(&r.soakTime, "soaktime", 2*time.Hour, "length of the soak stage")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

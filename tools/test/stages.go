@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -34,6 +35,9 @@ var pureGoPackages = []string{"./internal/wire", "./internal/protect", "./intern
 
 // platforms are vetted, not run: the portable engine must at least compile and type-check on each.
 var platforms = []string{"darwin/arm64", "windows/amd64", "freebsd/amd64", "linux/arm64"}
+
+// unlimited is the budget of the long stages, which somebody asked for.
+const unlimited = 7 * 24 * time.Hour
 
 func (r *runner) stages() []stage {
 	return []stage{
@@ -65,6 +69,12 @@ func (r *runner) stages() []stage {
 		{name: "spec", budget: 120 * time.Second, absent: r.missing("tools/spec/run.sh"), run: func(ctx context.Context, r *runner) error {
 			return r.command(ctx, nil, "tools/spec/run.sh")
 		}},
+		{name: "sim", budget: unlimited, onlyAsk: true, run: func(ctx context.Context, r *runner) error {
+			n := strconv.Itoa(r.seeds)
+			_, err := r.goTest(ctx, "-count=1", "-run=SameFuture", "./internal/proto", "-histories="+n)
+			return err
+		}},
+		{name: "soak", budget: unlimited, onlyAsk: true, run: runSoak},
 	}
 }
 
