@@ -19,7 +19,8 @@ const (
 
 // halfOpen is the fixed table of handshakes whose client has not shown that it receives at its address. Nothing
 // else is held for an unproven peer: each entry owns one CRYPTO buffer and stands for one slot. Entries are found by a
-// keyed hash of the client's address and the connection ID it chose, and end after three seconds.
+// keyed hash of the client's address and the connection ID it chose. The ClientHello has to be whole within three seconds, and the answer
+// to ours has to come within three seconds.
 type halfOpen struct {
 	entries []halfEntry
 	buffers []byte
@@ -44,6 +45,7 @@ type halfEntry struct {
 	newer   int32
 	retried bool // a cookie has proven the address
 	soft    bool // see soften
+	renewed bool
 }
 
 // init allocates the table once; its buffers lie outside the Go heap, and their pages are touched as entries are used.
@@ -139,19 +141,48 @@ func (t *halfOpen) crowded(remote *wire.Addr) bool {
 func (t *halfOpen) add(now mono.Time, hash uint64, e halfEntry) int {
 	i := t.free
 	t.free = t.entries[i-1].chain
-	e.hash, e.at = hash, now
+	e.hash = hash
 	b := &t.buckets[hash&t.mask]
 	e.chain, *b = *b, i
-	e.older, e.newer = t.newest, 0
+	t.entries[i-1] = e
+	t.append(now, i)
+	t.used++
+	return int(i - 1)
+}
+
+// append makes an entry, which is in no list, the newest.
+func (t *halfOpen) append(now mono.Time, i int32) {
+	e := &t.entries[i-1]
+	e.at, e.older, e.newer = now, t.newest, 0
 	if t.newest != 0 {
 		t.entries[t.newest-1].newer = i
 	} else {
 		t.oldest = i
 	}
 	t.newest = i
-	t.entries[i-1] = e
-	t.used++
-	return int(i - 1)
+}
+
+// unlist takes an entry out of the list by age.
+func (t *halfOpen) unlist(e *halfEntry) {
+	if e.newer != 0 {
+		t.entries[e.newer-1].older = e.older
+	} else {
+		t.newest = e.older
+	}
+	if e.older != 0 {
+		t.entries[e.older-1].newer = e.newer
+	} else {
+		t.oldest = e.newer
+	}
+}
+
+// renew begins an entry's time anew, once: our answer is ready, and what it took ourselves is not the client's fault.
+func (t *halfOpen) renew(now mono.Time, i int) {
+	if e := &t.entries[i]; !e.renewed {
+		e.renewed = true
+		t.unlist(e)
+		t.append(now, int32(i+1))
+	}
 }
 
 // buffer returns the CRYPTO buffer of an entry.
@@ -167,16 +198,7 @@ func (t *halfOpen) remove(i int) {
 		at = &t.entries[*at-1].chain
 	}
 	*at = e.chain
-	if e.newer != 0 {
-		t.entries[e.newer-1].older = e.older
-	} else {
-		t.newest = e.older
-	}
-	if e.older != 0 {
-		t.entries[e.older-1].newer = e.newer
-	} else {
-		t.oldest = e.newer
-	}
+	t.unlist(e)
 	if e.soft {
 		t.soft--
 	}

@@ -166,6 +166,9 @@ func (s *Shard) finish(now mono.Time, h *handshake) {
 // apply gives the output of a session to its connection.
 func (s *Shard) apply(now mono.Time, slot uint32, p *peer, h *handshake) {
 	out := &h.out
+	if p.half >= 0 {
+		s.halfOpen.renew(now, int(p.half))
+	}
 	if out.Err != nil {
 		h.err = out.Err
 		p.conn.HandshakeFailed(now, uint8(max(out.Alert, 0)), out.Err.Error())
