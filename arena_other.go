@@ -7,4 +7,6 @@ type arena struct{}
 
 func (a *arena) pages(n int) []byte { return make([]byte, n) }
 
+func (a *arena) drop() func(b []byte) { return nil }
+
 func (a *arena) free() {}

@@ -16,6 +16,11 @@ func (a *arena) pages(n int) []byte {
 	return b
 }
 
+// drop returns what gives the content of such memory back to the system until it is touched again.
+func (a *arena) drop() func(b []byte) {
+	return func(b []byte) { _ = unix.Madvise(b, unix.MADV_DONTNEED) } // where it fails, the memory just stays
+}
+
 func (a *arena) free() {
 	for _, b := range a.maps {
 		_ = unix.Munmap(b) // it was mapped above, whole

@@ -59,7 +59,8 @@ type Config struct {
 	ReceiveBuffer int
 
 	// IdleTimeout ends a connection that hears nothing from its peer. The smaller value of the two ends counts. The
-	// default is 60 s; negative means never.
+	// default is 60 s; negative means never. A peer that leaves everything that was sent to it unacknowledged for half of this end's
+	// value is taken for dead before.
 	IdleTimeout time.Duration
 	// KeepAlive is the silence after which a client asks the server for a sign of life. The default is the smaller one of 20 s and a third of the
 	// idle timeout; negative means never.

@@ -77,7 +77,7 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	tlsConfig, pin, err := serverTLS(l)
+	tlsConfig, identity, err := serverTLS(l)
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +86,14 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := newEndpoint(l)
-	e.pin = pin
+	if identity != nil {
+		e.pin = Pin(identity.Pin())
+	}
 	e.addr = sockets[0].LocalAddr().AddrPort()
-	if e.handler.Open == nil && e.workers == nil {
+	if e.handler.Open == nil && e.handler.Message == nil && e.workers == nil {
 		e.accepts = make(chan Conn, l.Tuning.AcceptBacklog)
 	}
-	ids := newIDs(l, len(sockets))
+	ids := newIDs(l, identity, e.addr, len(sockets))
 	workers := newWorkers(l, l.Tuning.HalfOpen)
 	e.engine = newEngine(l, sockets, func(c *shard.Config) {
 		c.App, c.IDs, c.Workers = app{e}, ids, workers
@@ -100,7 +102,7 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 		e.tick(c)
 	})
 	e.engine.run()
-	e.log("listening", "addr", e.addr, "pin", pin, "shards", len(sockets))
+	e.log("listening", "addr", e.addr, "pin", e.pin, "shards", len(sockets))
 	return e, nil
 }
 

@@ -3,7 +3,6 @@ package godwit
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -35,15 +34,6 @@ func (l *limits) seed() (b [32]byte) {
 	return b
 }
 
-// newIDs draws the keys of a server's connection IDs.
-func newIDs(l *limits, shards int) shard.IDs {
-	key := l.seed()
-	return shard.IDs{
-		Key: binary.NativeEndian.Uint64(key[:]) | 1, Server: uint32(l.Tuning.ServerID), Shards: shards,
-		ResetKey: l.seed(), RetryKey: l.seed(),
-	}
-}
-
 // newEngine makes shards for the sockets; run starts them. complete fills in what differs between servers and clients.
 func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) *engine {
 	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
@@ -52,7 +42,7 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 	slots := (l.MaxConnections + len(sockets) - 1) / len(sockets)
 	for i, socket := range sockets {
 		cfg := shard.Config{
-			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, MaxSlots: slots,
+			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, Drop: e.arenas[i].drop(), MaxSlots: slots,
 			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
 		}
 		if e.sim == nil {

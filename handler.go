@@ -10,7 +10,7 @@ import "time"
 type Handler struct {
 	// Open is called when a connection's handshake is complete and before its first message. An error closes the
 	// connection; a *CloseError chooses the code and reason that the peer sees. An endpoint without
-	// Open hands its connections to Endpoint.Accept.
+	// Open and Message hands its connections to Endpoint.Accept.
 	Open func(Conn) error
 	// Message is called for each message. The payload is borrowed until it returns. Without it, messages are kept for
 	// Conn.Receive.

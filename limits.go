@@ -125,7 +125,7 @@ func (l *limits) resolveProto() error {
 	*p = proto.Config{
 		Params: wire.DefaultParams(), MaxMessageSize: l.MaxMessageSize, SendBuffer: l.SendBuffer,
 		MaxDatagram: minDatagram, MaxDatagramCeil: l.Tuning.MaxDatagram,
-		KeepAlive: l.KeepAlive, IdleTimeout: l.IdleTimeout, HandshakeTimeout: l.HandshakeTimeout, Linger: l.Linger,
+		KeepAlive: l.KeepAlive, IdleTimeout: l.IdleTimeout, DeadPeer: l.IdleTimeout / 2, HandshakeTimeout: l.HandshakeTimeout, Linger: l.Linger,
 		Congestion: uint8(kind), ReassemblyBytes: reassemblyPerBuffer, Plain: l.Plain, ECN: !l.Tuning.NoECN,
 	}
 	p.Params.MaxIdleTimeout = uint64(l.IdleTimeout / time.Millisecond)

@@ -26,10 +26,11 @@ func identityDir(l *limits) (string, error) {
 	return filepath.Join(home, ".local", "state", "godwit"), nil
 }
 
-// serverTLS builds the TLS configuration of a server's sessions and finds its pin.
-func serverTLS(l *limits) (*tls.Config, Pin, error) {
+// serverTLS builds the TLS configuration of a server's sessions and finds its identity: that of its first certificate, nil if TLS
+// callbacks choose one.
+func serverTLS(l *limits) (*tls.Config, *handshake.Identity, error) {
 	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
-		return nil, Pin{}, nil
+		return nil, nil, nil
 	}
 	o := handshake.ServerOptions{TLS: withKeyLog(l)}
 	var err error
@@ -47,17 +48,14 @@ func serverTLS(l *limits) (*tls.Config, Pin, error) {
 		}
 	}
 	if err != nil {
-		return nil, Pin{}, err
+		return nil, nil, err
 	}
-	var pin Pin
-	if o.Identity != nil {
-		pin = Pin(o.Identity.Pin())
-	}
+	identity := o.Identity
 	if o.TLS != nil && len(o.TLS.Certificates) > 1 {
 		o.Identity = nil // crypto/tls chooses among them
 	}
 	cfg, err := handshake.ServerConfig(o)
-	return cfg, pin, err
+	return cfg, identity, err
 }
 
 func withKeyLog(l *limits) *tls.Config {
