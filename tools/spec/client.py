@@ -18,11 +18,13 @@ from pathlib import Path
 import codec
 from codec import HANDSHAKE, INITIAL, SHORT, VERSION, ChannelEntry, Frame
 from connection import CE, ECT0, Connection
-from protection import SUITES
-from refusals import PLAIN_MODE_MISMATCH, REFUSALS, Hello
+from protection import SUITES, initial_keys
+from refusals import PLAIN_MODE_MISMATCH, REFUSALS, Hello, Packets
 from tls import EARLY_DATA
 
 UNKNOWN_VERSION = 0x0A1A2A3A
+# The servers are started with this many shards.
+SHARDS = 2
 ORDERED, UNORDERED, LATEST, SEQUENCED, UNRELIABLE = range(5)
 
 
@@ -30,15 +32,16 @@ ORDERED, UNORDERED, LATEST, SEQUENCED, UNRELIABLE = range(5)
 class Server:
     address: tuple
     pin: str
+    options: dict
 
     @classmethod
-    def of_banner(cls, path):
+    def of_banner(cls, path, **options):
         banner = json.loads(Path(path).read_text().splitlines()[0])
         host, port = banner["listen"].rsplit(":", 1)
-        return cls((host, int(port)), banner["pin"])
+        return cls((host, int(port)), banner["pin"], options)
 
     def connection(self, **options):
-        return Connection(self.address, self.pin, **options)
+        return Connection(self.address, self.pin, **self.options | options)
 
 
 class Failure(Exception):
@@ -77,24 +80,31 @@ def unknown_version(server):
     expect(VERSION in packet.versions and UNKNOWN_VERSION not in packet.versions, f"versions {packet.versions}")
 
 
-def short_unknown_version(server):
-    """an unknown version in 1,199 bytes, and an Initial in 1,199, are not answered"""
-    for version in (UNKNOWN_VERSION, VERSION):
-        header = codec.long_header(INITIAL, os.urandom(8), b"", bytes(4), 1100, version=version)
-        expect(answer(server, header.ljust(1199, b"\0"), 0.2) is None, f"an answer to version {version:#x}")
+def not_answered(server):
+    """an unknown version or an Initial in 1,199 bytes, and an Initial to a connection ID of 7 bytes, are not answered"""
+    for version, id_size, size in ((UNKNOWN_VERSION, 8, 1199), (VERSION, 8, 1199), (VERSION, 7, 1200)):
+        destination = os.urandom(id_size)
+        hello = codec.encode_frame(Frame("CRYPTO", offset=0, data=server.connection().handshake.hello))
+        payload = size - len(codec.long_header(INITIAL, destination, b"", bytes(4), 1100)) - 16
+        header = codec.long_header(INITIAL, destination, b"", bytes(4), payload + 16, version=version)
+        datagram = initial_keys(destination)[0].seal(header, 0, hello.ljust(payload, b"\0"))
+        expect(len(datagram) == size and answer(server, datagram, 0.2) is None, f"an answer to {size} bytes")
 
 
 def unknown_id(server):
     """a packet to an unknown connection ID is answered with a stateless reset, shorter and with the same token each time"""
-    destination = os.urandom(12)
+    # A server may pass over an ID that cannot be one of its own, so one of its own is changed.
+    with server.connection() as connection:
+        connection.connect()
+        destination = connection.destination[:-1] + bytes([connection.destination[-1] ^ 1])
     tokens = set()
-    for size in (1000, 64, 22):
-        reset = answer(server, b"\x40" + destination + os.urandom(size - 13), 2)
+    for size in (1000, 64, 43):
+        reset = answer(server, b"\x40" + destination + os.urandom(size - 1 - len(destination)), 2)
         expect(reset, f"no answer to {size} bytes")
         expect(21 <= len(reset) < size and reset[0] >> 6 == 1, f"{len(reset)} bytes that begin with {reset[0]:#x}")
         tokens.add(reset[-16:])
     expect(len(tokens) == 1, "different tokens for the same connection ID")
-    expect(answer(server, b"\x40" + destination + os.urandom(8), 0.2) is None, "an answer to 21 bytes")
+    expect(answer(server, b"\x40" + destination + os.urandom(20 - len(destination)), 0.2) is None, "an answer to 21 bytes")
 
 
 # Handshake
@@ -146,7 +156,8 @@ def long_hello(server):
         sent = connection.spaces[INITIAL]
         connection.lose = 1
         connection.connect()
-        expect(sent.next <= 4 + 1 + 2, f"{sent.next} Initials were sent")
+        # Beside the four and the one repeated there are acknowledgments, and a probe on a slow machine.
+        expect(sent.next < 4 + 4, f"{sent.next} Initials were sent")
         echo(connection, ORDERED, b"long")
 
 
@@ -158,17 +169,33 @@ def ticket(server):
         expect(all(EARLY_DATA not in extensions for extensions in connection.handshake.tickets), "early_data in a ticket")
 
 
-def retry(server):
-    """with 8 handshakes of one /24 unfinished, the next one is validated by Retry"""
-    half_open = [server.connection(source="127.0.9.1") for _ in range(8)]
-    for connection in half_open:
+def amplification(server):
+    """a server sends at most three times the bytes that came from an address it has not validated"""
+    with server.connection(source="127.0.8.1") as connection:
         connection.start()
         connection.flush()
-    with server.connection(source="127.0.9.2") as connection:
-        connection.connect()
-        expect(connection.retry_source is not None, "no Retry")
-        echo(connection, ORDERED, b"validated")
-    for connection in half_open:
+        size, deadline = 0, time.monotonic() + 1
+        while select.select([connection.socket], [], [], max(0, deadline - time.monotonic()))[0]:
+            size += len(connection.socket.recv(65536))
+        expect(1200 < size <= 3600, f"{size} bytes")
+
+
+def retry(server):
+    """once 8 handshakes of one /24 are unfinished in a shard, the next one there is validated by Retry"""
+    opened = []
+    for _ in range(8 * SHARDS + 1):
+        connection = server.connection(source="127.0.9.1")
+        opened.append(connection)
+        connection.start()
+        connection.flush()
+        expect(select.select([connection.socket], [], [], 2)[0], "no answer to an Initial")
+        # The header's first four bits are not protected: form, fixed bit and type.
+        if connection.socket.recv(1, socket.MSG_PEEK)[0] >> 4 == 0b1111:
+            break
+    connection.run(lambda: connection.confirmed)
+    expect(connection.retry_source is not None, f"no Retry for {len(opened)} handshakes")
+    echo(connection, ORDERED, b"validated")
+    for connection in opened:
         connection.close(0)
         connection.socket.close()
 
@@ -252,11 +279,11 @@ def stale(server):
 
 
 def more_than_the_limit(server):
-    """2 MB pass a limit of 1 MB, because the server raises it"""
+    """1.2 MB pass a limit of 1 MB, because the server raises it"""
     with server.connection() as connection:
         connection.connect()
         connection.ask_ack_frequency(1)
-        for _ in range(10):
+        for _ in range(6):
             echo(connection, ORDERED, os.urandom(200000))
         seen = connection.messages.seen
         expect(seen.get("MAX_CHANNEL") and seen.get("MAX_DATA"), f"only {seen}")
@@ -269,9 +296,10 @@ def stalled(name, parameters):
             connection.messages.withhold = True
             for _ in range(8):
                 connection.send(7, bytes(968))
-            connection.run(lambda: connection.messages.seen.get(name))
+            inbox = connection.messages.inbox
+            connection.run(lambda: len(inbox) >= 4 and connection.messages.seen.get(name))
             connection.wait(0.1)
-            expect(len(connection.messages.inbox) == 4, f"{len(connection.messages.inbox)} messages with credit for 4")
+            expect(len(inbox) == 4, f"{len(inbox)} messages with credit for 4")
             connection.messages.release_owed()
             connection.take(7, 8)
 
@@ -356,13 +384,7 @@ def spoilt(server):
     """a packet with one bit turned is dropped"""
     with server.connection() as connection:
         connection.connect()
-        send = connection.send_datagram
-
-        def spoil(datagram):
-            connection.send_datagram = send
-            send(datagram[:-1] + bytes([datagram[-1] ^ 1]))
-
-        connection.send_datagram = spoil
+        connection.spoil = 1
         echo(connection, ORDERED, b"repeated")
 
 
@@ -398,12 +420,9 @@ def path_challenge(server):
     """PATH_CHALLENGE is answered with its data, PING and what else elicits an ACK are acknowledged"""
     with server.connection() as connection:
         connection.connect()
-        seen = []
-        take = connection._frame
-        connection._frame = lambda space, frame: take(space, frame) if frame.name != "PATH_RESPONSE" else seen.append(frame)
         connection.queue(Frame("PATH_CHALLENGE", data=b"8 octets"), Frame("PING"), Frame("IMMEDIATE_ACK"))
-        connection.run(lambda: seen and connection.settled())
-        expect(seen[0].data == b"8 octets", "other data")
+        connection.run(lambda: connection.path_responses and connection.settled())
+        expect(connection.path_responses == [b"8 octets"], "other data")
 
 
 def datagram_size(server):
@@ -411,8 +430,9 @@ def datagram_size(server):
     for size in (1200, 1472):
         with server.connection(parameters=dict(max_udp_payload_size=size)) as connection:
             connection.connect()
-            connection.wait(0.1)
-            echo(connection, ORDERED, os.urandom(20000))
+            for _ in range(5):
+                connection.wait(0.05)
+                echo(connection, ORDERED, os.urandom(20000))
             largest = connection.largest_datagram
             expect(largest <= size, f"a datagram of {largest} bytes")
             expect(largest > 1200 or size == 1200, "no datagram above 1,200 bytes")
@@ -439,6 +459,24 @@ def close(server):
         expect_reset(connection)
 
 
+def closing(server):
+    """a server that closed repeats its CLOSE ever more rarely"""
+    with server.connection() as connection:
+        connection.connect()
+        space = connection.spaces[SHORT]
+        connection.send_payload(space, b"\x13")
+        connection.run(lambda: connection.closed)
+        connection.closed, repeats = None, 0
+        for _ in range(8):
+            connection.send_payload(space, b"\x01")
+            if select.select([connection.socket], [], [], 0.005)[0]:
+                connection.receive()
+            if connection.closed:
+                connection.closed, repeats = None, repeats + 1
+        connection.closing = True
+        expect(1 <= repeats <= 4, f"{repeats} answers to 8 packets")
+
+
 def idle(server):
     """the smaller idle timeout of both ends a connection without a word"""
     with server.connection(parameters=dict(max_idle_timeout=300)) as connection:
@@ -453,7 +491,7 @@ def expect_reset(connection):
     while not connection.reset and time.monotonic() < deadline:
         connection.send_payload(connection.spaces[SHORT], b"\x01" + bytes(60))
         select.select([connection.socket], [], [], 0.2)
-        connection._receive()
+        connection.receive()
         expect(not connection.closed, f"the server closed: {connection.closed}")
     expect(connection.reset, "no stateless reset with the token of the connection ID")
 
@@ -463,6 +501,8 @@ def refused(refusal):
         closed = refusal.provoke(server)
         expect(closed.name == "CLOSE", f"the server sent {closed}")
         expect(closed.error == refusal.code, f"the server closed with {closed.error:#x}: {closed.reason.decode()}")
+        if isinstance(refusal, Packets):
+            expect(closed.frame_type == refusal.frame_type(), f"CLOSE names the frame type {closed.frame_type:#x}")
 
     check.__doc__ = f"{refusal.code:#x} closes: {refusal.name}"
     return check
@@ -473,28 +513,27 @@ def checks(keylog):
         key_log(server, keylog)
 
     logged.__doc__ = key_log.__doc__
-    encrypted = [unknown_version, short_unknown_version, unknown_id, suites, logged, no_client_id, early_message, long_hello]
-    encrypted += [ticket, retry, key_update]
-    both = [modes, batches, fragments, shuffled_fragments, order, stale, more_than_the_limit, skip]
+    encrypted = [unknown_version, not_answered, unknown_id, suites, logged, no_client_id, early_message, long_hello]
+    encrypted += [ticket, amplification, retry, more_than_the_limit, key_update]
+    both = [modes, batches, fragments, shuffled_fragments, order, stale, skip]
     both += [
         stalled("CHANNEL_BLOCKED", dict(channels=[ChannelEntry(7, 0, 0, 16, 4500)])),
         stalled("BLOCKED", dict(initial_max_data=4500)),
     ]
     both += [lost_to_server, lost_to_client, lost_unreliable, duplicates, spoilt]
-    both += [rebinding, path_challenge, datagram_size, congestion_marks, close, idle]
+    both += [rebinding, path_challenge, datagram_size, congestion_marks, close, closing, idle]
     return encrypted + both + [refused(r) for r in REFUSALS], both
 
 
 def main(banner, keylog, plain_banner):
-    server, plain_server = Server.of_banner(banner), Server.of_banner(plain_banner)
+    server, plain_server = Server.of_banner(banner), Server.of_banner(plain_banner, plain=True)
     for_encrypted, for_plain = checks(keylog)
     failures = 0
     for check in for_encrypted:
         failures += not run(check, server, check.__doc__)
-    plain_server.connection = lambda **options: Connection(plain_server.address, plain_server.pin, plain=True, **options)
     for check in for_plain:
         failures += not run(check, plain_server, f"plain mode: {check.__doc__}")
-    mismatch = refused(Hello("no plain_mode to a server that demands it", PLAIN_MODE_MISMATCH))
+    mismatch = refused(Hello("no plain_mode to a server that demands it", PLAIN_MODE_MISMATCH, dict(plain=False)))
     failures += not run(mismatch, plain_server, mismatch.__doc__)
     print(f"{failures} checks failed" if failures else "all checks hold")
     return 1 if failures else 0

@@ -84,11 +84,11 @@ class Connection:
 
         self.received_ecn = {kind: [0, 0, 0] for kind in self.spaces}
         self.reported_ecn = None
-        self.frames_seen = {}
         self.largest_datagram = 0
         self.challenges = 0
-        # Faults made on purpose: datagrams to lose or to send twice, and a test for opened packets to be thrown away.
-        self.lose, self.twice, self.discard = 0, 0, None
+        self.path_responses = []
+        # Faults made on purpose: how many of the next datagrams are lost, sent twice or spoilt, and which opened packet is thrown away.
+        self.lose, self.twice, self.spoil, self.discard = 0, 0, 0, None
         self.discarded = []
 
     def __enter__(self):
@@ -113,7 +113,7 @@ class Connection:
 
     def start(self, hello=None):
         """Queues ClientHello, or other bytes in its place."""
-        self.spaces[INITIAL].send_crypto(self._crypto, hello or self.handshake.hello, 1100)
+        self.spaces[INITIAL].send_crypto(hello or self.handshake.hello)
 
     def connect(self):
         self.start()
@@ -121,6 +121,14 @@ class Connection:
 
     def run(self, done, timeout=5.0):
         """Works until done() holds; a connection that is closed before or a time that passes is an error."""
+        if not self._work(done, timeout):
+            raise TimeoutError("nothing more happened")
+
+    def wait(self, seconds):
+        """Works for some time."""
+        self._work(lambda: False, seconds)
+
+    def _work(self, done, timeout):
         deadline = time.monotonic() + timeout
         while not done():
             if self.closed and not self.closing:
@@ -129,15 +137,12 @@ class Connection:
             timer = self._next_timer()
             now = time.monotonic()
             if now >= deadline:
-                raise TimeoutError("nothing more happened")
+                return False
             if select.select([self.socket], [], [], max(0, min(timer, deadline) - now))[0]:
-                self._receive()
+                self.receive()
             self._on_timers(time.monotonic())
         self.flush()
-
-    def wait(self, seconds):
-        end = time.monotonic() + seconds
-        self.run(lambda: time.monotonic() >= end, seconds + 1)
+        return True
 
     def send(self, channel, *payloads, key=None):
         self.messages.send(channel, *payloads, key=key)
@@ -207,10 +212,6 @@ class Connection:
                     self.send_payload(self.spaces[kind], codec.encode_frame(frame).ljust(padding, b"\0"))
 
     # Sending
-
-    @staticmethod
-    def _crypto(offset, data):
-        return Frame("CRYPTO", offset=offset, data=data)
 
     def flush(self):
         """Sends what waits and may leave."""
@@ -302,12 +303,13 @@ class Connection:
         if self.lose:
             self.lose -= 1
             return
-        copies = 1
+        if self.spoil:
+            self.spoil -= 1
+            datagram = datagram[:-1] + bytes([datagram[-1] ^ 1])
         if self.twice:
             self.twice -= 1
-            copies = 2
-        for _ in range(copies):
             self.socket.send(datagram)
+        self.socket.send(datagram)
 
     def _repeat(self, space, frames):
         """Queues again what a lost packet carried and is still wanted."""
@@ -365,7 +367,8 @@ class Connection:
 
     # Receiving
 
-    def _receive(self):
+    def receive(self):
+        """Takes all datagrams that are there."""
         while True:
             try:
                 datagram, ancillary, _, _ = self.socket.recvmsg(65536, 64)
@@ -406,7 +409,7 @@ class Connection:
         self.token = packet.token
         self.write_keys[INITIAL], self.read_keys[INITIAL] = initial_keys(packet.source)
         space = self.spaces[INITIAL]
-        frames = [f for s in space.sent.values() for f in s.frames]
+        frames = [f for s in space.sent.values() for f in s.frames] + list(space.pending)
         self.recovery.forget(space)
         self._repeat(space, frames)
 
@@ -480,7 +483,6 @@ class Connection:
         space.ack_due = min(space.ack_due or due, due)
 
     def _frame(self, space, frame):
-        self.frames_seen[frame.name] = self.frames_seen.get(frame.name, 0) + 1
         if space.kind != SHORT and frame.name not in LONG_FRAMES:
             raise Violation(f"{frame.name} in a packet of kind {space.kind}")
         if frame.name in ("ACK", "ACK_ECN"):
@@ -499,6 +501,8 @@ class Connection:
         elif frame.name == "PATH_CHALLENGE":
             self.challenges += 1
             self.queue(Frame("PATH_RESPONSE", data=frame.data))
+        elif frame.name == "PATH_RESPONSE":
+            self.path_responses.append(frame.data)
         elif frame.name == "ACK_FREQUENCY":
             if frame.sequence > self.ack_frequency:
                 self.ack_frequency, self.ack_threshold = frame.sequence, frame.threshold
@@ -534,7 +538,7 @@ class Connection:
             self._install(SHORT, *(Keys(self.handshake.suite, secret) for secret in secrets))
         self.messages = Messages(self.own, self.peer)
         self.peer_ids[0] = (self.destination, self.peer.get("stateless_reset_token"))
-        self.spaces[HANDSHAKE].send_crypto(self._crypto, self.handshake.outgoing[HANDSHAKE], 1100)
+        self.spaces[HANDSHAKE].send_crypto(self.handshake.outgoing[HANDSHAKE])
 
     def _check_parameters(self):
         """The checks of SPEC section 10.2."""

@@ -109,7 +109,6 @@ class Incoming:
         self.partial = {}
         self.versions = {}
         self.newest = -1
-        self.missing = 0
 
     def total(self):
         return self.settled + sum(self.counted.values())
@@ -167,7 +166,6 @@ class Incoming:
         if cost < known:
             raise Violation(f"SKIP on channel {self.channel} with cost {cost}, but {known} was counted")
         present = [self.whole.pop(number) for number in sorted(covered) if number in self.whole]
-        self.missing += up_to + 1 - self.floor - len(present)
         self.released += cost - known
         for number, c in covered.items():
             del self.counted[number]

@@ -131,12 +131,19 @@ def retry_tag(original_destination, retry):
 # Plain mode
 
 
+def _shift(r):
+    for _ in range(8):
+        r = r >> 1 ^ 0x82F63B78 if r & 1 else r >> 1
+    return r
+
+
+_SHIFTED = [_shift(byte) for byte in range(256)]
+
+
 def crc32c(data, seed=0):
     r = seed ^ 0xFFFFFFFF
     for byte in data:
-        r ^= byte
-        for _ in range(8):
-            r = r >> 1 ^ 0x82F63B78 if r & 1 else r >> 1
+        r = r >> 8 ^ _SHIFTED[(r ^ byte) & 0xFF]
     return r ^ 0xFFFFFFFF
 
 

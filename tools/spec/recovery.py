@@ -2,9 +2,12 @@
 
 from collections import deque
 
+from codec import Frame
+
 GRANULARITY = 0.001
 INITIAL_PTO = 0.3
 MAX_DATAGRAM = 1200
+CRYPTO_PIECE = 1100
 MAX_RANGES = 64
 SENT_RANGES = 32
 
@@ -74,10 +77,11 @@ class Space:
         self.crypto_read = 0
         self.crypto_held = {}
 
-    def send_crypto(self, frame_of, data, piece):
-        for at in range(0, len(data), piece):
-            self.pending.append(frame_of(self.crypto_sent, data[at : at + piece]))
-            self.crypto_sent += len(data[at : at + piece])
+    def send_crypto(self, data):
+        for at in range(0, len(data), CRYPTO_PIECE):
+            piece = data[at : at + CRYPTO_PIECE]
+            self.pending.append(Frame("CRYPTO", offset=self.crypto_sent, data=piece))
+            self.crypto_sent += len(piece)
 
     def receive_crypto(self, offset, data):
         """The bytes that are now in order."""
@@ -109,7 +113,6 @@ class Recovery:
         self.threshold = float("inf")
         self.in_flight = 0
         self.reduced_at = 0.0
-        self.lost = 0
 
     def may_send(self):
         return self.in_flight < self.window
@@ -127,7 +130,7 @@ class Recovery:
         space.ack_due = None
 
     def acknowledged(self, space, frame, now, delay):
-        """Returns the packets that the frame newly acknowledges."""
+        """Takes an ACK frame; delay is the seconds that it says it waited."""
         for low, high in frame.ranges:
             if high >= space.next or any(low <= n <= high for n in space.omitted):
                 raise Violation(f"ACK of {low}-{high}, which holds a number that was not sent")
@@ -136,15 +139,13 @@ class Recovery:
         if largest in numbers and any(space.sent[n].eliciting for n in numbers):
             self._sample(now - space.sent[largest].time, delay)
         space.largest_acked = max(space.largest_acked, largest)
-        acked = [space.sent.pop(n) for n in numbers]
-        for packet in acked:
+        for packet in [space.sent.pop(n) for n in numbers]:
             if packet.in_flight:
                 self.in_flight -= packet.size
                 grown = packet.size if self.window < self.threshold else MAX_DATAGRAM * packet.size // self.window
                 self.window += grown if packet.time > self.reduced_at else 0
-        if acked:
+        if numbers:
             self.backoff = 0
-        return acked
 
     def _sample(self, rtt, delay):
         self.latest = rtt
@@ -176,7 +177,6 @@ class Recovery:
         ]
         lost = [space.sent.pop(n) for n in numbers]
         for packet in lost:
-            self.lost += 1
             if packet.in_flight:
                 self.in_flight -= packet.size
                 if packet.time > self.reduced_at:

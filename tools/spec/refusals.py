@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import codec
 from codec import INITIAL, SHORT, VERSION, ChannelEntry, Frame
-from connection import Connection
 
 FLOW_CONTROL_ERROR, FRAME_ENCODING_ERROR, TRANSPORT_PARAMETER_ERROR = 0x03, 0x07, 0x08
 CONNECTION_ID_LIMIT_ERROR, PROTOCOL_VIOLATION, CRYPTO_BUFFER_EXCEEDED = 0x09, 0x0A, 0x0D
@@ -13,6 +12,7 @@ UNEXPECTED_MESSAGE, MISSING_EXTENSION, NO_APPLICATION_PROTOCOL = 0x10A, 0x16D, 0
 CHANNEL_MISMATCH, MESSAGE_TOO_LARGE, REASSEMBLY_ERROR, PLAIN_MODE_MISMATCH, MESSAGE_LIMIT = range(0x6701, 0x6706)
 
 MAX_MESSAGE = 262144
+ANSWER_TIME = 2.0
 
 
 @dataclass
@@ -26,12 +26,12 @@ class Hello:
     frames: tuple = ()
 
     def provoke(self, server):
-        with Connection(server.address, server.pin, **self.options) as connection:
+        with server.connection(**self.options) as connection:
             if self.frames:
                 connection.spaces[INITIAL].pending.extend(self.frames)
             else:
                 connection.start(self.hello)
-            connection.run(lambda: connection.closed)
+            connection.run(lambda: connection.closed, ANSWER_TIME)
             return connection.closed
 
 
@@ -44,15 +44,19 @@ class Packets:
     sends: object
     options: dict = field(default_factory=dict)
 
+    def frame_type(self):
+        """The type that CLOSE names: that of the last packet's frame, 0 for what is wrong about the packet itself."""
+        return 0 if callable(self.sends) else self.sends[-1][0]
+
     def provoke(self, server):
-        with Connection(server.address, server.pin, **self.options) as connection:
+        with server.connection(**self.options) as connection:
             connection.connect()
             if callable(self.sends):
                 self.sends(connection)
             else:
                 for payload in self.sends:
                     connection.send_payload(connection.spaces[SHORT], payload)
-            connection.run(lambda: connection.closed)
+            connection.run(lambda: connection.closed, ANSWER_TIME)
             return connection.closed
 
 
@@ -82,6 +86,19 @@ def _new_id(sequence, retire=0, connection_id=b"1234"):
 
 def _ack(largest, count=0, first=0, rest=b""):
     return b"\x02" + codec.varint(largest) + b"\0" + codec.varint(count) + codec.varint(first) + rest
+
+
+def _two_updates(connection):
+    # Both packets are built before the first leaves, so that it is not acknowledged in between.
+    space, datagrams = connection.spaces[SHORT], []
+    for phase in (1, 0):
+        connection.update_keys()
+        number = space.next.to_bytes(4, "big")
+        header = codec.short_header(connection.destination, number, phase)
+        datagrams.append(connection.write_keys[SHORT].seal(header, space.next, b"\x01"))
+        space.next += 1
+    for datagram in datagrams:
+        connection.send_datagram(datagram)
 
 
 def _old_phase_after_new(connection):
@@ -149,6 +166,7 @@ REFUSALS = [
     Packets("a packet without frames", PROTOCOL_VIOLATION, _empty_packet),
     Packets("reserved bits", PROTOCOL_VIOLATION, _reserved_bits),
     Packets("the old key phase behind the new", KEY_UPDATE_ERROR, _old_phase_after_new),
+    Packets("two key updates in a row", KEY_UPDATE_ERROR, _two_updates),
     Packets("frame type 0x13", FRAME_ENCODING_ERROR, [b"\x13"]),
     Packets("frame type 0x45", FRAME_ENCODING_ERROR, [b"\x45" + bytes(20)]),
     Packets("PING with a type of two bytes", FRAME_ENCODING_ERROR, [b"\x40\x01"]),

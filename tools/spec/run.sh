@@ -25,7 +25,7 @@ export XDG_STATE_HOME=$scratch PYTHONDONTWRITEBYTECODE=1
 
 serve() { # serve NAME FLAG...: starts a server on a free port and waits for its banner
 	local banner=$scratch/$1.json
-	"$scratch/bin/godwit" serve --listen 127.0.0.1:0 --admin off --json "${@:2}" >"$banner" 2>"$scratch/$1.log" &
+	"$scratch/bin/godwit" serve --listen 127.0.0.1:0 --shards 2 --drain-timeout 1s --admin off --json "${@:2}" >"$banner" 2>"$scratch/$1.log" &
 	servers+=($!)
 	for _ in {1..100}; do
 		[[ -s $banner ]] && return

@@ -89,6 +89,7 @@ PARAMETERS = {
     "channels": dict(channels=[ChannelEntry(7, 2, -3, 1, 65536), ChannelEntry(255, 4, 127, 255, 0)]),
     "plain-mode": dict(plain_mode=b""),
 }
+GREASE = codec.encode_parameter(27 + 31 * 1000, b"\xca\xfe")
 
 
 def headers():
@@ -102,6 +103,13 @@ def headers():
         "short-to-server": codec.short_header(SERVER_ID, b"\x12\x34"),
         "short-to-client": codec.short_header(b"", b"\7", phase=1),
     }
+
+
+def suite_keys():
+    """Each suite by the name it has in the vectors, with the keys of the secret 00 01 02 and so on."""
+    for suite in protection.SUITES:
+        name = suite.name.removeprefix("TLS_").rsplit("_", 1)[0].lower().replace("_", "-")
+        yield name, protection.Keys(suite, bytes(range(hashlib.new(suite.hash_name).digest_size)))
 
 
 def protected():
@@ -118,9 +126,7 @@ def protected():
     vectors["client-initial"] = keys.seal(headers()["initial-client"], 2, crypto.ljust(1175 - keys.overhead, b"\0"))
 
     message = codec.encode_frame(FRAMES["message"])
-    for suite in protection.SUITES:
-        name = suite.name.removeprefix("TLS_").rsplit("_", 1)[0].lower().replace("_", "-")
-        keys = protection.Keys(suite, bytes(range(hashlib.new(suite.hash_name).digest_size)))
+    for name, keys in suite_keys():
         vectors |= {
             f"{name}-key": keys.key,
             f"{name}-iv": keys.iv,
@@ -137,7 +143,6 @@ def protected():
 
 
 def generated():
-    grease = codec.encode_parameter(27 + 31 * 1000, b"\xca\xfe")
     return {
         "internal/wire/testdata/varint.txt": {name: codec.varint(*v) for name, v in VARINTS.items()},
         "internal/wire/testdata/packet_number.txt": {
@@ -146,7 +151,7 @@ def generated():
         "internal/wire/testdata/header.txt": headers(),
         "internal/wire/testdata/frame.txt": {name: codec.encode_frame(frame) for name, frame in FRAMES.items()},
         "internal/wire/testdata/params.txt": {name: codec.encode_parameters(p) for name, p in PARAMETERS.items()}
-        | {"grease": grease},
+        | {"grease": GREASE},
         "internal/protect/testdata/protection.txt": protected(),
     }
 
@@ -161,9 +166,8 @@ def read_back():
         expected = Frame(**{k: v for k, v in frame.__dict__.items() if k != "count_width"})
         if codec.decode_frames(codec.encode_frame(frame)) != [expected]:
             wrong.append(name)
-    grease = codec.encode_parameter(27 + 31 * 1000, b"\xca\xfe")
     for name, parameters in PARAMETERS.items():
-        if codec.decode_parameters(grease + codec.encode_parameters(parameters)) != parameters:
+        if codec.decode_parameters(GREASE + codec.encode_parameters(parameters)) != parameters:
             wrong.append(name)
     return wrong + opened_wrong()
 
@@ -172,9 +176,7 @@ def opened_wrong():
     vectors = protected()
     message = codec.encode_frame(FRAMES["message"])
     key_sets = {"plain-packet": protection.PlainKeys(0x67770001)}
-    for suite in protection.SUITES:
-        name = suite.name.removeprefix("TLS_").rsplit("_", 1)[0].lower().replace("_", "-")
-        keys = protection.Keys(suite, bytes(range(hashlib.new(suite.hash_name).digest_size)))
+    for name, keys in suite_keys():
         key_sets |= {f"{name}-packet": keys, f"{name}-updated-packet": keys.next()}
     wrong = []
     for name, keys in key_sets.items():
