@@ -20,7 +20,6 @@ type lane struct {
 	chunk      mem.ChunkID
 	fill       int
 	spare      [][]byte
-	payload    []byte
 	msg        Message
 	delivered  int
 	bytesTaken int

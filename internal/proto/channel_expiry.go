@@ -28,6 +28,21 @@ func (m *messages) expire(ch *channel, i int) {
 	m.advance(ch)
 }
 
+// noExpiry notes that no message of the channel has a TTL. With the last such channel the timer goes, so that an idle connection is
+// not woken for messages that have long arrived.
+func (m *messages) noExpiry(ch *channel) {
+	if !ch.expires {
+		return
+	}
+	ch.expires = false
+	for i := range m.chans {
+		if m.chans[i].expires {
+			return
+		}
+	}
+	m.nextExpiry = mono.Never
+}
+
 // deadline returns when handleTimeout is to be called.
 func (m *messages) deadline() mono.Time { return min(m.nextExpiry, m.loose.deadline) }
 

@@ -25,6 +25,8 @@ type pipe struct {
 	dup  float64
 	size int // bytes of a packet
 	pack bool
+	dark bool // now and then nothing passes for a while
+	lost mono.Time
 }
 
 // flyingFrame is a packet or an acknowledgment on its way.
@@ -248,7 +250,7 @@ func (e *pipeEnd) transmit(window int) {
 
 func (p *pipe) launch(f flyingFrame) {
 	for range 1 + btoi(p.rng.Float64() < p.dup) {
-		if p.rng.Float64() < p.loss {
+		if p.rng.Float64() < p.loss || p.now < p.lost {
 			continue
 		}
 		f.at = p.now.Add(mono.Duration(5+p.rng.IntN(10)) * mono.Millisecond)
@@ -384,6 +386,9 @@ func (p *pipe) tick() {
 			continue
 		}
 		p.ends[f.to].receive(f)
+	}
+	if p.dark && p.loss > 0 && p.rng.IntN(300) == 0 {
+		p.lost = p.now.Add(mono.Duration(p.rng.IntN(200)) * mono.Millisecond)
 	}
 	if p.rng.IntN(200) == 0 { // path MTU discovery
 		p.size = 600 + p.rng.IntN(900)

@@ -324,7 +324,8 @@ func (m *messages) pop(ch *channel, k int) {
 	if ch.hasExtras {
 		ch.extras.popFront(k)
 		if ch.queue.len() == 0 {
-			ch.hasExtras, ch.expires = false, false
+			ch.hasExtras = false
+			m.noExpiry(ch)
 		}
 	}
 	ch.base += uint64(k)

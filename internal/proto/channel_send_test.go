@@ -286,6 +286,20 @@ func TestTTLOfAnUnsentMessageCostsNothing(t *testing.T) {
 	}
 }
 
+func TestAnAcknowledgedMessageLeavesNoTimer(t *testing.T) {
+	d := newDuo(t, nil)
+	d.a.say(0, "x", ttl(mono.Second))
+	d.a.say(4, "y", ttl(mono.Second))
+	p := d.a.packet(1200)
+	if d.a.deadline() != d.now.Add(mono.Second) {
+		t.Fatalf("the deadline is %v", d.a.deadline())
+	}
+	d.a.acked(p)
+	if d.a.deadline() != mono.Never {
+		t.Fatalf("the deadline is %v", d.a.deadline())
+	}
+}
+
 func TestAnExpiredMessageIsNotSentEvenBeforeTheTimer(t *testing.T) {
 	d := newDuo(t, nil)
 	d.a.say(1, "stale", ttl(mono.Millisecond), tag(1))

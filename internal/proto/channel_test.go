@@ -15,6 +15,7 @@ func promisePipe(t testing.TB, seed uint64) *pipe {
 	p.loss = float64(seed%5) * 0.08
 	p.dup = float64(seed%3) * 0.05
 	p.pack = seed%4 == 3
+	p.dark = seed%7 == 6
 	return p
 }
 

@@ -39,9 +39,6 @@ func (r *ring[T]) popFront(k int) {
 	r.n -= uint32(k)
 }
 
-// truncate keeps the k first elements.
-func (r *ring[T]) truncate(k int) { r.n = uint32(k) }
-
 // reset forgets the elements and gives the memory back.
 func (r *ring[T]) reset() { *r = ring[T]{} }
 
