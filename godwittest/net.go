@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func (l Link) config() impair.Config {
 		Delay: l.Delay, Jitter: l.Jitter, Loss: l.Loss, Reorder: l.Reorder, ReorderDelay: l.ReorderDelay,
 		Duplicate: l.Duplicate, Corrupt: l.Corrupt, Rate: l.Rate, Queue: l.Queue, MTU: l.MTU,
 	}
+	c.Burst = impair.GilbertElliott{ToGood: 1, LossBad: math.SmallestNonzeroFloat64} // a burst that is under way ends
 	if l.Burst > 0 {
 		c.Burst = impair.Bursts(l.Burst, l.BurstLength)
 	}
@@ -76,6 +78,8 @@ type Net struct {
 	later      []func()
 	verdicts   []impair.Verdict
 	steps      uint64
+
+	tap func(from, to udp.Addr, data []byte) // sees every datagram sent, for tests of determinism
 }
 
 // actor is a shard that is stepped.
@@ -305,6 +309,9 @@ func (n *Net) advance(to mono.Time) {
 
 // path decides what becomes of a datagram. Every pair of addresses has a link of its own in each direction.
 func (n *Net) path(now mono.Time, from, to udp.Addr, ecn uint8, data []byte, arrivals []udp.Arrival) []udp.Arrival {
+	if n.tap != nil {
+		n.tap(from, to, data)
+	}
 	key := [2]udp.Addr{from, to}
 	link := n.links[key]
 	if link == nil {

@@ -249,7 +249,9 @@ func (s *Shard) send(now mono.Time, i *item, id mem.ChunkID, payload []byte, off
 			p.app.Outcome(s, Ref{slot | s.index, p.gen}, i.tag, proto.Unknown)
 		}
 	}
-	s.drain(now, slot, p) // a message may push out another one
+	if len(s.shared.Events) > 0 {
+		s.drain(now, slot, p) // a message may push out another one
+	}
 	s.touch(slot, p)
 }
 
