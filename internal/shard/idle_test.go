@@ -91,3 +91,35 @@ func TestQuietShardsNeedNoWakeUps(t *testing.T) {
 	}
 	w.over()
 }
+
+func TestOneCycleSendsItsShareAndThenReceives(t *testing.T) {
+	w, _ := quietWorld(t, nil)
+	const conns = 2*cycleTrains + 10
+	for range conns {
+		w.connect()
+	}
+	w.run(mono.Second)
+	before := w.capp.messages
+	for _, r := range w.sapp.opened {
+		w.send(w.server, r, "to everybody at once")
+	}
+	for sent := 0; ; {
+		trains := w.server.counters.Trains
+		next := w.server.Step(w.now)
+		n := int(w.server.counters.Trains - trains)
+		if sent += n; n > cycleTrains+trainsPerTurn {
+			t.Fatalf("one cycle sent %d trains, its share is %d", n, cycleTrains)
+		}
+		if next > w.now {
+			if sent < conns {
+				t.Fatalf("the shard rests after %d of %d trains", sent, conns)
+			}
+			break
+		}
+	}
+	w.run(mono.Second)
+	if n := w.capp.messages - before; n != conns {
+		t.Errorf("%d of %d messages arrived", n, conns)
+	}
+	w.over()
+}

@@ -23,7 +23,8 @@ const (
 	flushBytes    = 256 << 10
 	maxTrainBytes = 64 << 10
 	slabBytes     = flushBytes + maxTrainBytes
-	trainsPerTurn = 4 // trains a connection may build before the others have their turn
+	trainsPerTurn = 4                        // trains a connection may build before the others have their turn
+	cycleTrains   = maxBatches * flushTrains // trains of a cycle: as many as the entries that it may receive
 	publishEvery  = 100 * mono.Millisecond
 	noSlot        = ^uint32(0)
 	levelApp      = wire.LevelOneRTT

@@ -6,10 +6,12 @@ import (
 	"godwit.example/godwit/internal/udp"
 )
 
-// transmit builds, seals and sends for every connection in the queue, in turns of a few trains, until all are done or the
-// socket is full.
+// transmit builds, seals and sends for the connections in the queue, in turns of a few trains, until all are done, the socket is
+// full, or the cycle has sent its share: what waits to be received may make the rest needless. When thousands of probe timers
+// fire at once, answers that nobody reads would make the next timers fire too.
 func (s *Shard) transmit(now mono.Time) {
-	for turns := s.live*2 + 1; s.dirtyHead != 0 && !s.blocked && turns > 0; turns-- {
+	until := s.counters.Trains + cycleTrains
+	for turns := s.live*2 + 1; s.dirtyHead != 0 && !s.blocked && turns > 0 && s.counters.Trains < until; turns-- {
 		slot := s.dirtyHead - 1
 		p := s.at(slot)
 		s.dirtyHead = p.next
