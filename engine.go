@@ -46,7 +46,7 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
 		}
 		if e.sim == nil {
-			cfg.Clock, cfg.Slow = mono.Now, e.slow.report(l)
+			cfg.Clock, cfg.Slow, cfg.Fault = mono.Now, e.slow.report(l), fault(l)
 		}
 		complete(&cfg)
 		e.sides[i].size = slots
@@ -99,6 +99,15 @@ func (w *warning) report(l *limits) func(r shard.Ref, d mono.Duration) {
 		w.at, w.suppressed = now, 0
 		w.mu.Unlock()
 		l.Logger.Warn("godwit: a handler held up its shard", "took", d, "connection", uint64(r.Gen)<<32|uint64(r.Slot), "suppressed", held)
+	}
+}
+
+// fault returns what a shard calls when it had to drop a connection because of an error of its own.
+func fault(l *limits) func(s *shard.Shard, value any, stack []byte) {
+	return func(s *shard.Shard, value any, stack []byte) {
+		if l.Logger != nil {
+			l.Logger.Error("godwit: BUG: a connection was dropped, please report this", "panic", value, "stack", string(stack))
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ type Stats struct {
 	Unread                             uint64 // unreliable messages dropped because Receive, or a worker of Async, was too slow
 	Strays, Malformed, FailedPackets   uint64 // datagrams of no connection; unreadable; packets not authentic
 	ResetsSent, Forwarded              uint64 // stateless resets; datagrams handed to another shard
+	Faults                             uint64 // connections dropped for an error of this library
 	SlowHandlers, Panics               uint64 // handler calls over a millisecond; panics given to Config.Panic
 	PoolHeld                           int64  // bytes of the buffer pools
 	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
@@ -85,6 +86,7 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.FailedPackets += n.FailedPackets
 	st.ResetsSent += n.ResetsSent
 	st.Forwarded += n.Forwarded
+	st.Faults += n.Faults
 	st.SlowHandlers += n.SlowHandlers
 	st.PoolHeld += n.PoolHeld
 	st.ReadCalls += n.Socket.ReadCalls

@@ -246,7 +246,7 @@ func (s *Shard) send(now mono.Time, i *item, id mem.ChunkID, payload []byte, off
 		s.counters.SendsFailed++
 		s.credit(slot, p, cost)
 		if i.tag != 0 && !p.ended {
-			p.app.Outcome(s, Ref{slot | s.index, p.gen}, i.tag, proto.Unknown)
+			s.outcome(p, Ref{slot | s.index, p.gen}, i.tag, proto.Unknown)
 		}
 	}
 	if len(s.shared.Events) > 0 {
@@ -280,10 +280,19 @@ func (s *Shard) credit(slot uint32, p *peer, n int64) {
 	}
 }
 
+// outcome tells what became of a tagged message.
+func (s *Shard) outcome(p *peer, r Ref, tag uint64, o proto.Outcome) {
+	s.serving, s.calling = r, true
+	p.app.Outcome(s, r, tag, o)
+	s.calling = false
+}
+
 // writable tells a refused sender that there is room again, once.
 func (s *Shard) writable(slot uint32, p *peer, shared *Slot) {
 	if p.open && !p.ended && shared.want.Swap(0) != 0 {
-		p.app.Writable(s, Ref{slot | s.index, p.gen})
+		s.serving, s.calling = Ref{slot | s.index, p.gen}, true
+		p.app.Writable(s, s.serving)
+		s.calling = false
 	}
 }
 

@@ -1,6 +1,9 @@
 package shard
 
 import (
+	"fmt"
+
+	"godwit.example/godwit/internal/invariant"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/wire"
@@ -9,6 +12,8 @@ import (
 const (
 	maxHeld     = 16      // packets held back for one handshake until their keys are there
 	maxHeldSize = 1 << 10 // ... and for all of a shard
+
+	alertInternal = 80 // internal_error, RFC 8446 §6.2
 )
 
 // handshake is a connection's session and what is on its way to and from it. While busy is set a worker owns session,
@@ -48,8 +53,15 @@ type heldPacket struct {
 	data  []byte
 }
 
-// run does the session's part, on a worker.
+// run does the session's part, on a worker. A panic there fails the handshake: the bytes came from a stranger.
 func (h *handshake) run() {
+	if !invariant.Enabled {
+		defer func() {
+			if v := recover(); v != nil {
+				h.out.Alert, h.out.Err = alertInternal, fmt.Errorf("shard: the session panicked: %v", v)
+			}
+		}()
+	}
 	if h.closing {
 		if h.session != nil {
 			h.session.Close()
@@ -142,6 +154,8 @@ func (s *Shard) startServer(slot uint32, p *peer) *handshake {
 
 // finish takes the result of a run.
 func (s *Shard) finish(now mono.Time, h *handshake) {
+	defer s.rescue()
+	s.current = noSlot
 	h.busy = false
 	if h.closing {
 		return
@@ -151,6 +165,7 @@ func (s *Shard) finish(now mono.Time, h *handshake) {
 		s.closeSession(h)
 		return
 	}
+	s.current = h.slot
 	s.apply(now, h.slot, p, h)
 	s.drain(now, h.slot, p)
 	s.touch(h.slot, p)

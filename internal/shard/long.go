@@ -34,6 +34,7 @@ func (s *Shard) long(now mono.Time, socket uint32, b []byte) {
 			return
 		}
 	}
+	s.current = slot
 	p := s.at(slot)
 	p.conn.HandleDatagram(now, &s.path, len(b))
 	s.packet.Size = len(b)

@@ -165,8 +165,10 @@ func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 	p.open = true
 	s.counters.Opened++
 	r := Ref{slot | s.index, p.gen}
-	s.serving = r
-	if code, reason, ok := p.app.Open(s, r); !ok {
+	s.serving, s.calling = r, true
+	code, reason, ok := p.app.Open(s, r)
+	s.calling = false
+	if !ok {
 		p.conn.Close(now, true, code, reason)
 		s.drain(now, slot, p)
 		return
@@ -189,9 +191,10 @@ func (s *Shard) ended(slot uint32, p *peer, c *Closed) {
 	}
 	s.counters.Closed++
 	r := Ref{slot | s.index, p.gen}
-	s.serving = r
 	if p.app != nil && (p.open || p.dial != nil) {
+		s.serving, s.calling = r, true
 		p.app.Closed(s, r, c)
+		s.calling = false
 	}
 	if d := p.dial; d != nil {
 		p.dial = nil

@@ -35,6 +35,8 @@ const maxBatches = 16
 
 // datagram takes one entry of a batch: segments of equal size from one sender, which belong to one connection as a rule.
 func (s *Shard) datagram(now mono.Time, d *udp.Datagram) {
+	defer s.rescue()
+	s.current = noSlot
 	s.path.Remote, s.path.Local = wire.Addr(d.Remote), wire.Addr(d.Local)
 	s.packet.Path, s.packet.ECN = &s.path, d.ECN
 	data := d.Data
@@ -62,6 +64,7 @@ func (s *Shard) segment(now mono.Time, socket uint32, b []byte) {
 		s.strayShort(now, socket, b)
 		return
 	}
+	s.current = slot
 	p := s.at(slot)
 	p.conn.HandleDatagram(now, &s.path, len(b))
 	s.packet.Size = len(b)
@@ -145,8 +148,10 @@ func (s *Shard) drain(now mono.Time, slot uint32, p *peer) {
 				p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
 				credit, count = 0, 0
 			}
-			s.serving = Ref{slot | s.index, p.gen}
-			if p.app.Message(s, s.serving, ev) {
+			s.serving, s.calling = Ref{slot | s.index, p.gen}, true
+			done := p.app.Message(s, s.serving, ev)
+			s.calling = false
+			if done {
 				channel = ev.Channel
 				credit += len(ev.Payload)
 				count++
@@ -169,11 +174,11 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 	case proto.EventWritable:
 		s.credit(slot, p, int64(ev.N))
 	case proto.EventOutcome:
-		s.serving = r
-		p.app.Outcome(s, r, ev.Tag, ev.Outcome)
+		s.outcome(p, r, ev.Tag, ev.Outcome)
 	case proto.EventGap:
-		s.serving = r
+		s.serving, s.calling = r, true
 		p.app.Gap(s, r, ev.Channel, int(ev.N))
+		s.calling = false
 	case proto.EventCrypto:
 		s.crypto(slot, p, ev.Level, ev.Payload)
 	case proto.EventConfirmed:

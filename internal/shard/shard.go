@@ -61,6 +61,9 @@ type Config struct {
 	// millisecond: the connection whose handler ran last, and how long it was.
 	Clock func() mono.Time
 	Slow  func(r Ref, d mono.Duration)
+
+	// Fault, if it is set, is told about panics that were no fault of the application; nil lets them end the process.
+	Fault func(s *Shard, value any, stack []byte)
 }
 
 // IDs is what makes and reads the connection IDs of a server.
@@ -105,7 +108,9 @@ type Shard struct {
 	expired  []uint32
 	now      mono.Time
 
-	lapAt mono.Time // when the clock was last read, if it is
+	current uint32    // slot of the connection that is being served, or noSlot
+	calling bool      // a method of App runs
+	lapAt   mono.Time // when the clock was last read, if it is
 
 	dirtyHead, dirtyTail uint32 // slots+1 with something to build, linked by peer.next
 	freeHead, freeTail   uint32 // slots+1 to be used again, oldest first
@@ -210,7 +215,7 @@ func (s *Shard) Run() {
 // Step runs one duty cycle and returns when the next one is due: now if there is more to do at once, mono.Never if nothing is
 // until a datagram or a wake-up comes.
 func (s *Shard) Step(now mono.Time) (next mono.Time) {
-	s.now, s.lapAt = now, now
+	s.now, s.lapAt, s.current = now, now, noSlot
 	if s.blocked {
 		s.flush()
 	}
@@ -230,6 +235,17 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 		return now
 	}
 	return s.nextDeadline()
+}
+
+// expire runs a connection's timers.
+func (s *Shard) expire(now mono.Time, slot uint32) {
+	defer s.rescue()
+	s.current = slot
+	p := s.at(slot)
+	p.deadline = mono.Never
+	p.conn.HandleTimeout(now)
+	s.drain(now, slot, p)
+	s.touch(slot, p)
 }
 
 // lap notices handlers that keep the shard from its other connections.
@@ -262,11 +278,7 @@ func (s *Shard) nextDeadline() mono.Time {
 func (s *Shard) timers(now mono.Time) {
 	s.expired = s.wheel.Expired(now, s.expired[:0])
 	for _, slot := range s.expired {
-		p := s.at(slot)
-		p.deadline = mono.Never
-		p.conn.HandleTimeout(now)
-		s.drain(now, slot, p)
-		s.touch(slot, p)
+		s.expire(now, slot)
 	}
 	for slot := s.halfOpen.expire(now); slot != noSlot; slot = s.halfOpen.expire(now) {
 		p := s.at(slot)

@@ -30,6 +30,7 @@ type Counters struct {
 	Forwarded, ForwardsDropped      uint64 // datagrams of another shard
 	SocketErrors, SocketFull        uint64
 	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
+	Faults, SlotsLost               uint64 // panics of this code that cost one connection; slots that could not even be freed
 	KeyUpdates, SlowHandlers        uint64
 	KeysEvicted, Rests              uint64 // idle: cipher objects let go, times that a quiet shard gave memory back
 }
@@ -59,7 +60,8 @@ func (s *Shard) publish(now mono.Time) {
 	s.counters.Cycles++
 	p := &s.published
 	if now < p.due {
-		if p.due == mono.Never && (s.counters.Datagrams != p.last.Datagrams || s.counters.Trains != p.last.Trains) {
+		if p.due == mono.Never &&
+			(s.counters.Datagrams != p.last.Datagrams || s.counters.Trains != p.last.Trains || s.live != p.last.Connections) {
 			p.due = now.Add(publishEvery)
 		}
 		return

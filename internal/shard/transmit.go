@@ -26,6 +26,8 @@ func (s *Shard) transmit(now mono.Time) {
 
 // turn lets one connection send.
 func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
+	defer s.rescue()
+	s.current = slot
 	for trains := 0; ; trains++ {
 		if trains == trainsPerTurn || s.blocked {
 			s.touch(slot, p)
