@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -20,14 +21,48 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := serve(ctx, addr); err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		os.Exit(1)
+	}
+}
+
+// serve echoes until ctx ends.
+func serve(ctx context.Context, addr string) error {
 	echo := godwit.Handler{Message: func(c godwit.Conn, m godwit.Message) {
 		if err := c.Send(m.Channel, m.Payload); err != nil {
 			c.CloseWithError(1, "echo: "+err.Error()) // a peer that writes faster than it reads
 		}
 	}}
 	// Idle connections stay for an hour, so that their memory can be looked at.
-	if err := godwit.Serve(ctx, addr, echo, &godwit.Config{IdleTimeout: time.Hour}); err != nil {
-		fmt.Fprintln(os.Stderr, "echo:", err)
-		os.Exit(1)
+	server, err := godwit.Listen(addr, &godwit.Config{Handler: echo, IdleTimeout: time.Hour})
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(50) // a handshake leaves twenty times as much garbage as its connection needs
+	tidy(ctx, server)
+	drain, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return server.Shutdown(drain)
+}
+
+// tidy returns memory to the system whenever the server has fallen quiet, until ctx ends: the runtime by itself would keep for minutes
+// what a burst of handshakes has left.
+func tidy(ctx context.Context, server *godwit.Endpoint) {
+	look := time.NewTicker(500 * time.Millisecond)
+	defer look.Stop()
+	var last, tidied uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		n := server.Stats().DatagramsReceived
+		if n == last && n != tidied {
+			debug.FreeOSMemory()
+			tidied = n
+		}
+		last = n
 	}
 }
