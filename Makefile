@@ -1,6 +1,6 @@
 # The verbs of the project; each is one thin call. ARGS adds flags: make serve ARGS="--listen :4242".
 ADDR ?= 127.0.0.1:4242
-SEEDS ?= 500
+SEEDS ?= 10000
 FUZZTIME ?= 30m
 SOAKTIME ?= 2h
 

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
-	"time"
 )
 
 // defaultFuzzTime keeps the stage short; make fuzz passes its own.
@@ -20,14 +19,6 @@ var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
 
 // A target is one Fuzz function.
 type target struct{ pkg, name string }
-
-// fuzzBudget is the stage's budget: fixed for the default time, none for a longer one, which somebody asked for.
-func (r *runner) fuzzBudget(budget time.Duration) time.Duration {
-	if r.fuzzTime == defaultFuzzTime {
-		return budget
-	}
-	return unlimited
-}
 
 // runFuzz fuzzes each target for a few seconds, two at a time with one worker each: compiling one target then overlaps with running
 // another. The committed corpora were replayed by the test stages already, because go test runs them as ordinary cases.

@@ -62,7 +62,7 @@ func main() {
 	list := flag.Bool("list", false, "list the stages and their budgets, run nothing")
 	flag.BoolVar(&r.fix, "fix", false, "let gofumpt rewrite the files")
 	flag.StringVar(&r.fuzzTime, "fuzztime", defaultFuzzTime, "time of fuzzing per target; longer than the default lifts the stage's budget")
-	flag.IntVar(&r.seeds, "seeds", 500, "seeds of the sim stage")
+	flag.IntVar(&r.seeds, "seeds", defaultSeeds, "seeds of the sim stage; more than the default lifts its budget")
 	flag.DurationVar(&r.soakTime, "soaktime", 2*time.Hour, "length of the soak stage")
 	flag.Parse()
 

@@ -36,6 +36,17 @@ var pureGoPackages = []string{"./internal/wire", "./internal/protect", "./intern
 // platforms are vetted, not run: the portable engine must at least compile and type-check on each.
 var platforms = []string{"darwin/arm64", "windows/amd64", "freebsd/amd64", "linux/arm64"}
 
+// defaultSeeds is what make test plays.
+const defaultSeeds = 300
+
+// longer returns the budget of a stage, none if more than its usual work was asked for.
+func (r *runner) longer(asked bool, budget time.Duration) time.Duration {
+	if asked {
+		return unlimited
+	}
+	return budget
+}
+
 // unlimited is the budget of the long stages, which somebody asked for.
 const unlimited = 7 * 24 * time.Hour
 
@@ -60,19 +71,15 @@ func (r *runner) stages() []stage {
 			_, err := r.goTest(ctx, append([]string{"-tags=purego", "-skip=Alloc"}, r.existing(pureGoPackages)...)...)
 			return err
 		}},
+		{name: "sim", budget: r.longer(r.seeds > defaultSeeds, 90*time.Second), run: runSim},
 		{name: "mutants", budget: 120 * time.Second, run: func(ctx context.Context, r *runner) error {
 			_, err := r.goTest(ctx, append([]string{"-tags=godwitmutant", "-run=Mutant"}, r.existing(mutantPackages)...)...)
 			return err
 		}},
 		{name: "race", budget: 240 * time.Second, run: runRace},
-		{name: "fuzz", budget: r.fuzzBudget(180 * time.Second), run: runFuzz},
+		{name: "fuzz", budget: r.longer(r.fuzzTime != defaultFuzzTime, 240*time.Second), run: runFuzz},
 		{name: "spec", budget: 120 * time.Second, absent: r.missing("tools/spec/run.sh"), run: func(ctx context.Context, r *runner) error {
 			return r.command(ctx, nil, "tools/spec/run.sh")
-		}},
-		{name: "sim", budget: unlimited, onlyAsk: true, run: func(ctx context.Context, r *runner) error {
-			n := strconv.Itoa(r.seeds)
-			_, err := r.goTest(ctx, "-count=1", "-run=SameFuture", "./internal/proto", "-histories="+n)
-			return err
 		}},
 		{name: "soak", budget: unlimited, onlyAsk: true, run: runSoak},
 	}
@@ -208,6 +215,18 @@ func runCrossVet(ctx context.Context, r *runner) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// runSim plays seeded scenarios of whole endpoints on a simulated network and, if more seeds than usual were asked for, as many
+// histories of packed and unpacked connections.
+func runSim(ctx context.Context, r *runner) error {
+	n := strconv.Itoa(r.seeds)
+	_, err := r.goTest(ctx, "-run=TestSeeds", "./godwittest", "-seeds="+n)
+	if r.seeds <= defaultSeeds {
+		return err
+	}
+	_, packed := r.goTest(ctx, "-run=SameFuture", "./internal/proto", "-histories="+n)
+	return errors.Join(err, packed)
 }
 
 func runRace(ctx context.Context, r *runner) error {
