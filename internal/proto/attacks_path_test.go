@@ -284,3 +284,9 @@ func TestAnIDForAnEndWithoutIDsCloses(t *testing.T) {
 	victim.refuses(wire.ProtocolViolation)
 	p.flying = nil
 }
+
+// validatedPath reports whether the newest packet carries frames that validate a path. They pass the window.
+func (s *side) validatedPath() bool {
+	log := &s.c.app.sent.packets
+	return log.len() > 0 && log.at(log.len()-1).flags&flagPath != 0
+}

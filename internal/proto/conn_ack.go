@@ -71,12 +71,12 @@ func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, wi
 		c.onAcked(now, level, s, &a, delay, newLargest && a.largest == largest)
 		c.trace(now, TraceAcked, uint64(level), uint64(a.packets), largest)
 		c.trace(now, TraceWindow, uint64(c.cc.Window()), uint64(c.bytesInFlight), uint64(c.rtt.Smoothed))
-		if withECN || c.ecn.state != ecnOff {
+		if newLargest && (withECN || c.ecn.state != ecnOff) { // counts of a late ACK are old (RFC 9000 §13.4.2.1)
 			c.onECN(now, level, &a, counts, withECN)
 		}
 		c.detectLoss(now, level, s)
 	}
-	s.trim()
+	c.trim(now, s)
 	return n
 }
 
@@ -133,8 +133,8 @@ func (c *Conn) settleRange(now mono.Time, level wire.Level, s *space, r wire.Ack
 		}
 		if p.flags&flagMTUProbe != 0 {
 			c.mtuAcked(now, int(p.size))
-		} else if int(p.size) >= int(c.mtu.size) {
-			c.mtu.fullLost = 0
+		} else if c.mtu.lost > 0 {
+			c.mtu.passed(p.size)
 		}
 		for i := range uint32(p.records) {
 			c.recordAcked(now, level, log.records.at(int(p.first+i-log.recBase)))
@@ -175,13 +175,21 @@ func (c *Conn) leaveFlight(s *space, p *sentPacket) {
 	}
 }
 
-// trim forgets settled packets at the front of the log. A skipped number is kept until a later one is settled.
-func (s *space) trim() {
+// trim forgets settled packets at the front of the log. A skipped number is kept until a later one is settled, a lost packet for
+// two PTOs: it may only be late, and its ACK tells that it need not be repeated. At rest nothing is kept.
+func (c *Conn) trim(now mono.Time, s *space) {
 	log := &s.sent
 	n, recs := 0, uint32(0)
+	keep := mono.Duration(0)
+	if s.eliciting > 0 || c.msgs.wantsToSend() {
+		keep = 2 * c.rtt.PTO(0)
+	}
 	for n < log.packets.len() {
 		p := log.packets.at(n)
 		if p.state == packetOutstanding || p.state == packetSkipped && int64(log.base)+int64(n) > s.largestAcked {
+			break
+		}
+		if p.state == packetLost && now < p.time.Add(keep) {
 			break
 		}
 		recs += uint32(p.records)

@@ -45,7 +45,7 @@ func (a *askState) lost(seq uint64) {
 }
 
 // askForAcks appends ACK_FREQUENCY when the sender begins or ceases to be limited by its window, and IMMEDIATE_ACK
-// when a packet should be acknowledged at once.
+// when a packet should be acknowledged at once. It goes before the data, which would leave it no room in full packets.
 func (c *Conn) askForAcks(s *space, b []byte, limit int, data bool) []byte {
 	a := &c.ackAsk
 	if !a.understood {

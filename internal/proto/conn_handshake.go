@@ -129,13 +129,12 @@ func (c *Conn) HandleRetry(now mono.Time, src wire.ConnID, token []byte) bool {
 	}
 	if s.next > 0 {
 		s.largestAcked = int64(s.next) - 1 // lets trim forget the numbers; they are not used again
-		s.trim()
+		c.trim(now, s)
 		s.largestAcked = -1
 	}
 	h.crypto[wire.LevelInitial].next = 0
 	h.crypto[wire.LevelInitial].resend = nil
 	c.ptoCount = 0
-	_ = now
 	return true
 }
 

@@ -33,15 +33,15 @@ func (c *Conn) detectLoss(now mono.Time, level wire.Level, s *space) {
 	var newest mono.Time // of the losses without an acknowledged packet between them
 	inFlight := c.bytesInFlight
 	n := int(s.largestAcked) - int(log.base)
-	skipped := 0
-	for i := min(n, log.packets.len()) - 1; i >= 0; i-- {
+	skipped, passed := 0, uint16(0)
+	for i := min(n+1, log.packets.len()) - 1; i >= 0; i-- {
 		p := log.packets.at(i)
 		if p.state == packetSkipped {
 			skipped++
 			continue
 		}
 		if p.state == packetAcked {
-			newest = 0
+			newest, passed = 0, max(passed, p.size)
 		}
 		if p.state != packetOutstanding {
 			continue
@@ -58,6 +58,9 @@ func (c *Conn) detectLoss(now mono.Time, level wire.Level, s *space) {
 		}
 		c.trace(now, TracePacketLost, uint64(level), log.base+uint64(i), uint64(p.size))
 		c.lose(now, s, p, &lost)
+		if p.flags&(flagMTUProbe|flagInFlight) == flagInFlight && level == wire.LevelOneRTT {
+			c.mtuSuspect(now, p.size, passed)
+		}
 	}
 	if lost.Bytes > 0 {
 		lost.InFlight = inFlight
@@ -78,7 +81,6 @@ func (c *Conn) lose(now mono.Time, s *space, p *sentPacket, lost *congestion.Los
 		c.sh.Stats.PacketsLost++
 		lost.Bytes += int(p.size)
 		lost.SentTime = max(lost.SentTime, p.time)
-		c.mtuFullLost(now, int(p.size))
 	}
 	c.repeat(now, s, p)
 }
@@ -135,13 +137,26 @@ func (c *Conn) backoff(level wire.Level) mono.Duration {
 	d := c.rtt.PTO(delay)
 	base := d
 	d <<= min(c.ptoCount, 12)
-	if level == wire.LevelOneRTT && c.complete && !c.msgs.flushed() && d > eagerBackoff {
-		// A link that comes back within seconds is to be noticed at once, not after a doubled silence.
-		if c.silentSince == mono.Never || c.app.lastEliciting.Sub(c.silentSince) < eagerSilence {
-			d = max(eagerBackoff, base)
-		}
+	if d > eagerBackoff && c.eager(level) {
+		d = max(eagerBackoff, base)
 	}
 	return min(d, maxBackoff)
+}
+
+// eager reports whether the back-off is capped: a link that comes back within seconds is to be noticed at once, not after a
+// doubled silence.
+func (c *Conn) eager(level wire.Level) bool {
+	return level == wire.LevelOneRTT && c.complete && !c.msgs.flushed() &&
+		(c.silentSince == mono.Never || c.app.lastEliciting.Sub(c.silentSince) < eagerSilence)
+}
+
+// ptoExpired counts an expiration of the probe timeout. Those at the cap do not double the back-off behind it: after the eager
+// seconds it goes on from there, not from where many silent doublings would have led.
+func (c *Conn) ptoExpired(level wire.Level) {
+	if c.ptoCount >= mtuTries && c.eager(level) && c.rtt.PTO(c.peerAckDelay)<<min(c.ptoCount, 12) > eagerBackoff {
+		return
+	}
+	c.ptoCount = min(c.ptoCount+1, 20)
 }
 
 // onRecoveryTimeout runs loss detection or sends probes.
@@ -153,13 +168,13 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 	s := c.space(level)
 	if byTime {
 		c.detectLoss(now, level, s)
-		s.trim()
+		c.trim(now, s)
 		return
 	}
+	c.ptoExpired(level)
 	if c.silentSince == mono.Never {
 		c.silentSince = now
 	}
-	c.ptoCount = min(c.ptoCount+1, 20)
 	c.probes = maxProbes
 	c.sh.Stats.Probes++
 	c.trace(now, TracePTO, uint64(level), uint64(c.ptoCount), 0)

@@ -1,18 +1,20 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
 )
 
 // mtuState finds the largest datagram that the path carries (RFC 8899, RFC 9000 §14.3): single probes, from the
-// ceiling down, and a fall back to the base when full-size packets alone disappear.
+// ceiling down, and a fall back to the base when large packets alone disappear.
 type mtuState struct {
 	size     uint16 // in use
 	ceiling  uint16
 	probe    uint16 // size being probed; 0 = none
+	suspect  uint16 // size of the smallest of the large packets lost
 	tries    uint8
-	fullLost uint8 // consecutive losses of full-size packets
+	lost     uint8 // large packets lost in a row, while smaller ones passed
 	probeDue bool
 	retryAt  mono.Time // when probing resumes
 }
@@ -45,7 +47,7 @@ func (m *mtuState) start(mono.Time) {
 
 // restart begins anew on another path.
 func (m *mtuState) restart(now mono.Time) {
-	m.size, m.fullLost, m.retryAt = minDatagram, 0, mono.Never
+	m.size, m.lost, m.retryAt = minDatagram, 0, mono.Never
 	m.start(now)
 }
 
@@ -86,7 +88,7 @@ func (c *Conn) mtuAcked(now mono.Time, size int) {
 	if size <= int(m.size) {
 		return
 	}
-	m.size, m.fullLost, m.probe = uint16(size), 0, 0
+	m.size, m.lost, m.probe = uint16(size), 0, 0
 	c.cc.SetMaxDatagram(size)
 	c.pace.SetMaxDatagram(size)
 	m.next(now)
@@ -116,16 +118,28 @@ func (m *mtuState) next(now mono.Time) {
 	m.probe, m.probeDue = m.size+(m.ceiling-m.size+1)/2, true
 }
 
-// mtuFullLost notices a black hole: full-size packets vanish while smaller ones pass.
-func (c *Conn) mtuFullLost(now mono.Time, size int) {
+// mtuSuspect notices a black hole: large packets vanish while smaller ones pass. size is that of a lost packet, passed the largest
+// of those acknowledged that were sent after it.
+func (c *Conn) mtuSuspect(now mono.Time, size, passed uint16) {
 	m := &c.mtu
-	if size < int(m.size) || m.size <= minDatagram {
+	if size <= minDatagram || size <= passed || m.size <= minDatagram {
 		return
 	}
-	if m.fullLost++; m.fullLost < mtuBlackHole {
+	if m.lost == 0 || size < m.suspect {
+		m.suspect = size
+	}
+	if m.lost++; m.lost < mtuBlackHole {
 		return
 	}
-	c.mtuFallBack(now, m.size-1)
+	mark.Hit(markBlackHole)
+	c.mtuFallBack(now, min(m.size, m.suspect)-1)
+}
+
+// passed ends the suspicion: a packet of that size arrived.
+func (m *mtuState) passed(size uint16) {
+	if size >= m.suspect {
+		m.lost = 0
+	}
 }
 
 // mtuSilence falls back when probes go unanswered: they may have been too large. The size is searched for again.
@@ -137,7 +151,7 @@ func (c *Conn) mtuSilence(now mono.Time) {
 
 func (c *Conn) mtuFallBack(now mono.Time, ceiling uint16) {
 	m := &c.mtu
-	m.size, m.ceiling, m.fullLost = minDatagram, ceiling, 0
+	m.size, m.ceiling, m.lost = minDatagram, ceiling, 0
 	c.cc.SetMaxDatagram(minDatagram)
 	c.pace.SetMaxDatagram(minDatagram)
 	m.next(now)

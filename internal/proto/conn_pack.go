@@ -131,8 +131,9 @@ func (m *mtuState) pack(k *packer) {
 	pack(k, &m.size)
 	pack(k, &m.ceiling)
 	pack(k, &m.probe)
+	pack(k, &m.suspect)
 	pack(k, &m.tries)
-	pack(k, &m.fullLost)
+	pack(k, &m.lost)
 	k.flags(&m.probeDue)
 	k.time(&m.retryAt)
 }

@@ -159,6 +159,10 @@ func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting boo
 	recs := s.sent.records.len()
 	b = c.appendControl(now, s, b, limit, eliciting)
 	ackEnd := len(b)
+	if c.move != nil && c.pathRoom() {
+		b = c.move.append(b, limit, c.path.Remote) // a full window must not keep a path from being validated
+	}
+	pathEnd := len(b)
 	if eliciting {
 		b = c.appendEliciting(now, s, b, limit)
 	}
@@ -181,7 +185,11 @@ func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting boo
 		b = append(b, zeros[:limit-len(b)]...)
 	}
 	size := len(b) + int(s.tagLen)
-	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, isEliciting, 0)
+	flags := uint8(0)
+	if pathEnd > ackEnd {
+		flags = flagPath
+	}
+	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, isEliciting, flags)
 	return size
 }
 
@@ -205,12 +213,9 @@ func (c *Conn) withholdAck(s *space) {
 	s.recv.sentAck()
 }
 
-// appendEliciting writes path, control and message frames, in the order of docs/SPEC.md.
+// appendEliciting writes control and message frames, in the order of docs/SPEC.md.
 func (c *Conn) appendEliciting(now mono.Time, s *space, b []byte, limit int) []byte {
 	start := len(b)
-	if c.move != nil {
-		b = c.move.append(b, limit, c.path.Remote)
-	}
 	if c.end.doneDue && len(b) < limit {
 		b = wire.AppendHandshakeDone(b)
 		s.sent.add(record{kind: recHandshakeDone})
@@ -223,8 +228,8 @@ func (c *Conn) appendEliciting(now mono.Time, s *space, b []byte, limit int) []b
 		b = c.appendIDs(s, b, limit)
 	}
 	if c.complete {
+		b = c.askForAcks(s, b, limit, c.msgs.wantsToSend() || c.pingDue)
 		b = c.msgs.appendFrames(now, b, limit, &s.sent)
-		b = c.askForAcks(s, b, limit, len(b) > start)
 	}
 	if c.pingDue && len(b) < limit {
 		if len(b) == start {
