@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +27,8 @@ type target struct {
 	host string
 	port uint16
 	pins []Pin
-	addr netip.AddrPort
+	addr netip.AddrPort   // that is being tried
+	more []netip.AddrPort // to be tried if it does not answer
 }
 
 // parseTarget reads host:port or godwit://host:port?pin=…; there may be several pins, the current one and the next.
@@ -64,7 +66,14 @@ func parseTarget(s string) (*target, error) {
 	return t, nil
 }
 
-// lookup finds the target's IP address. IPv4 comes first on loopback, where most servers listen on 127.0.0.1.
+// Several addresses of a host are tried one after the other, each but the last for a limited time.
+const (
+	maxAddresses   = 4
+	addressTimeout = 2 * time.Second
+)
+
+// lookup finds the target's IP addresses, in the order of the resolver but for loopback: there IPv4 comes first, because most servers
+// listen on 127.0.0.1.
 func (t *target) lookup(ctx context.Context, network string) error {
 	if ip, err := netip.ParseAddr(t.host); err == nil {
 		t.addr = netip.AddrPortFrom(ip.Unmap(), t.port)
@@ -78,14 +87,20 @@ func (t *target) lookup(ctx context.Context, network string) error {
 		}
 		return &HandshakeError{Stage: "resolve", Seen: err.Error(), Hint: "check the host name", Err: err}
 	}
-	best := ips[0].Unmap()
-	for _, ip := range ips {
-		if best.IsLoopback() && ip.Unmap().Is4() {
-			best = ip.Unmap()
-			break
-		}
+	for i, ip := range ips {
+		ips[i] = ip.Unmap()
 	}
-	t.addr = netip.AddrPortFrom(best, t.port)
+	slices.SortStableFunc(ips, func(a, b netip.Addr) int {
+		if a.IsLoopback() && b.IsLoopback() {
+			return a.BitLen() - b.BitLen()
+		}
+		return 0
+	})
+	ips = slices.Compact(ips)
+	for _, ip := range ips[:min(len(ips), maxAddresses)] {
+		t.more = append(t.more, netip.AddrPortFrom(ip, t.port))
+	}
+	t.addr, t.more = t.more[0], t.more[1:]
 	return nil
 }
 
@@ -106,15 +121,13 @@ func Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
 	}
 	e := newEndpoint(l)
 	e.dialed = true
-	engine, err := clients.join(e)
-	if err != nil {
-		return Conn{}, err
-	}
-	c, err := e.dial(ctx, engine.engine.shards[0], dialedApp{app{e}, engine}, t)
-	if err != nil {
-		return Conn{}, err
-	}
-	return c, nil
+	return e.dialEach(ctx, l, t, func() (*shard.Shard, shard.App, error) {
+		engine, err := clients.join(e)
+		if err != nil {
+			return nil, nil, err
+		}
+		return engine.engine.shards[0], dialedApp{app{e}, engine}, nil
+	})
 }
 
 // Dial connects to another server from the endpoint's own sockets: any number of connections share them. cfg says whom to trust (TLS, Pins,
@@ -138,11 +151,31 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, cfg *Config) (Conn, er
 	if !open {
 		return Conn{}, errEndpointClosed
 	}
-	return e.dialWith(ctx, &trust, e.engine.shards[0], outgoing{app{e}}, t)
+	return e.dialEach(ctx, &trust, t, func() (*shard.Shard, shard.App, error) {
+		return e.engine.shards[0], outgoing{app{e}}, nil
+	})
 }
 
-func (e *Endpoint) dial(ctx context.Context, s *shard.Shard, a shard.App, t *target) (Conn, error) {
-	return e.dialWith(ctx, e.limits, s, a, t)
+// dialEach tries the target's addresses in turn until one answers.
+func (e *Endpoint) dialEach(ctx context.Context, trust *limits, t *target, prepare func() (*shard.Shard, shard.App, error)) (Conn, error) {
+	for {
+		s, a, err := prepare()
+		if err != nil {
+			return Conn{}, err
+		}
+		if len(t.more) == 0 {
+			return e.dialWith(ctx, trust, s, a, t)
+		}
+		try, cancel := context.WithTimeout(ctx, addressTimeout)
+		c, err := e.dialWith(try, trust, s, a, t)
+		cancel()
+		var failed *HandshakeError
+		answered := errors.As(err, &failed) && failed.Stage != "first answer" && failed.Stage != "socket"
+		if err == nil || answered || ctx.Err() != nil {
+			return c, err
+		}
+		t.addr, t.more = t.more[0], t.more[1:]
+	}
 }
 
 // dialWith runs one dial and waits for its result.

@@ -288,3 +288,22 @@ func TestServeEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestDialByNameAndByEitherFamily(t *testing.T) {
+	e, err := godwit.Listen(":0", &godwit.Config{Handler: echo, Shards: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for _, host := range []string{"localhost", "127.0.0.1", "[::1]", ""} {
+		c, err := godwit.Dial(deadline(t, 10*time.Second), fmt.Sprintf("%s:%d", host, e.Addr().Port()), nil)
+		if err != nil {
+			if host == "[::1]" {
+				t.Skip("no IPv6 on this host: ", err)
+			}
+			t.Fatal(host, err)
+		}
+		exchange(t, c, "hello over "+host)
+		c.Close()
+	}
+}

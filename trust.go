@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"godwit.example/godwit/internal/handshake"
 	"godwit.example/godwit/internal/shard"
@@ -82,7 +83,7 @@ func clientTLS(l *limits, t *target) (*tls.Config, error) {
 	if o.TLS == nil || o.TLS.ServerName == "" {
 		o.ServerName = t.host
 	}
-	for _, p := range append(l.Pins, t.pins...) {
+	for _, p := range slices.Concat(l.Pins, t.pins) {
 		o.Pins = append(o.Pins, handshake.Pin(p))
 	}
 	if len(o.Pins) == 0 && t.addr.Addr().IsLoopback() && (o.TLS == nil || o.TLS.RootCAs == nil && !o.TLS.InsecureSkipVerify) {
