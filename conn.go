@@ -129,6 +129,9 @@ func (c Conn) SendWait(ctx context.Context, m Message) error {
 				return err
 			}
 		}
+		if err := side.mayWait(c); err != nil {
+			return err
+		}
 		select {
 		case <-room:
 		case <-side.done:

@@ -182,6 +182,9 @@ func (e *Endpoint) Accept(ctx context.Context) (Conn, error) {
 			return Conn{}, err
 		}
 	}
+	if err := e.engine.mayWait(); err != nil {
+		return Conn{}, err
+	}
 	select {
 	case c := <-e.accepts:
 		return c, nil
@@ -195,6 +198,9 @@ func (e *Endpoint) Accept(ctx context.Context) (Conn, error) {
 // Shutdown refuses new connections, closes the present ones in good order (Conn.Close), waits for them, and closes the endpoint. If ctx
 // ends first, what is left is cut off and the context's error is returned.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
+	if err := e.engine.mayWait(); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	if e.state == endpointClosed {
 		e.mu.Unlock()
@@ -222,6 +228,9 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 // Close closes all connections at once, with the transport code SHUTDOWN, and the sockets. It waits until the shards have ended, so it
 // must not be called from a Handler.
 func (e *Endpoint) Close() error {
+	if err := e.engine.mayWait(); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	if e.state == endpointClosed {
 		e.mu.Unlock()

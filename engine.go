@@ -197,12 +197,25 @@ func (e *engine) await(ctx context.Context, done <-chan struct{}) error {
 	if e.sim != nil {
 		return e.sim.Wait(func() bool { return isClosed(done) || ctx.Err() != nil })
 	}
+	if err := e.mayWait(); err != nil {
+		return err
+	}
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// mayWait returns an error on the goroutine of one of the engine's shards: what is waited for would never happen.
+func (e *engine) mayWait() error {
+	for _, s := range e.shards {
+		if s.Calling() {
+			return errInHandler
+		}
+	}
+	return nil
 }
 
 func isClosed(c <-chan struct{}) bool {

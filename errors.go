@@ -106,6 +106,9 @@ var errStale = fmt.Errorf("godwit: connection is gone: %w", net.ErrClosed)
 // errClosing is returned by sends on a connection that this side has closed.
 var errClosing = fmt.Errorf("godwit: connection is closing: %w", net.ErrClosed)
 
+// errInHandler is returned by methods that wait when they are called from a Handler, whose shard would wait for itself.
+var errInHandler = errors.New("godwit: a method that waits was called from a Handler: start a goroutine, or use Async")
+
 // errEndpointClosed is returned by methods of a closed Endpoint.
 var errEndpointClosed = fmt.Errorf("godwit: endpoint is closed: %w", net.ErrClosed)
 

@@ -307,3 +307,33 @@ func TestDialByNameAndByEitherFamily(t *testing.T) {
 		c.Close()
 	}
 }
+
+func TestWaitingInAHandlerIsAnError(t *testing.T) {
+	errs := make(chan error, 4)
+	var e *godwit.Endpoint
+	ready := make(chan struct{})
+	e = listen(t, godwit.Config{Shards: 1, SendBuffer: 1 << 10, Handler: godwit.Handler{Message: func(c godwit.Conn, m godwit.Message) {
+		<-ready
+		for range 3 {
+			if err := c.SendWait(context.Background(), godwit.Message{Payload: make([]byte, 900)}); err != nil {
+				errs <- err
+				break
+			}
+		}
+		errs <- e.Close()
+		errs <- e.Shutdown(context.Background())
+	}}})
+	close(ready)
+	c := dial(t, e, godwit.Config{})
+	_ = c.Send(0, nil)
+	for range 3 {
+		select {
+		case err := <-errs:
+			if err == nil || !strings.Contains(err.Error(), "from a Handler") {
+				t.Errorf("got %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a call in the handler waits for ever")
+		}
+	}
+}

@@ -12,8 +12,9 @@ import (
 // side is what a connection has beside the shard for goroutines that wait: the received messages, and what they wait on. It exists from the
 // first call that needs it until the connection's slot is used again.
 type side struct {
-	gen  uint32
-	done chan struct{} // closed when the connection has ended
+	gen     uint32
+	checked atomic.Bool   // somebody has waited who may
+	done    chan struct{} // closed when the connection has ended
 
 	mu       sync.Mutex
 	fill     []byte // records from the shard: recordLen bytes and the payload each
@@ -183,6 +184,17 @@ func (s *side) exchange() {
 
 const largeInbox = 64 << 10
 
+// mayWait is engine.mayWait at the first wait on a connection. It takes microseconds, which is too much for each, and who waits in a
+// handler does so from the first time on.
+func (s *side) mayWait(c Conn) error {
+	if s.checked.Load() {
+		return nil
+	}
+	err := c.ep.engine.mayWait()
+	s.checked.Store(err == nil)
+	return err
+}
+
 // ready reports whether a receiver need not wait.
 func (s *side) ready() bool {
 	s.mu.Lock()
@@ -209,6 +221,9 @@ func (s *side) swap(ctx context.Context, c Conn) error {
 	}
 	if sim := c.ep.engine.sim; sim != nil {
 		return sim.Wait(func() bool { return s.ready() || ctx.Err() != nil })
+	}
+	if err := s.mayWait(c); err != nil {
+		return err
 	}
 	select {
 	case <-s.woken:

@@ -21,7 +21,7 @@ type ConnStats struct {
 
 // ConnStats returns the figures of a connection. It waits for the shard, unless it is called on the shard's own goroutine.
 func (s *Shard) ConnStats(ctx context.Context, r Ref) (st ConnStats, ok bool, err error) {
-	if s.cfg.Workers == nil || s.goroutine.Load() == goroutine() {
+	if s.cfg.Workers == nil || s.Calling() {
 		st, ok = s.connStats(r)
 		return st, ok, nil
 	}
@@ -53,7 +53,10 @@ func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
 	}, true
 }
 
-// goroutine returns the number of the calling goroutine, from the text that a stack trace begins with. It takes about a microsecond. It is only used
+// Calling reports whether the caller is on the goroutine of Run, that is inside a method of App: it must not wait for the shard.
+func (s *Shard) Calling() bool { return s.goroutine.Load() == goroutine() }
+
+// goroutine returns the number of the calling goroutine, from the text that a stack trace begins with. It takes a few microseconds. It is only used
 // to recognise a call that would wait for itself.
 func goroutine() uint64 {
 	var b [64]byte
