@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seedCount = flag.Uint64("seeds", 60, "how many seeds TestSeeds runs")
+	seedCount = flag.Uint64("seeds", 300, "how many seeds TestSeeds runs")
 	oneSeed   = flag.Int64("seed", -1, "run TestSeeds with this seed alone")
 )
 
@@ -64,7 +64,7 @@ type simulation struct {
 
 func (s *simulation) fatal(format string, args ...any) {
 	s.t.Helper()
-	s.t.Fatalf("seed %d at %v: %s (replay: go test ./godwittest -run TestSeeds -seed %d)",
+	s.t.Fatalf("seed %d at %v: %s (replay: make sim SEED=%d)",
 		s.seed, s.n.Now(), fmt.Sprintf(format, args...), s.seed)
 }
 

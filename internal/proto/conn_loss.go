@@ -171,7 +171,12 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 		c.trim(now, s)
 		return
 	}
-	c.ptoExpired(level)
+	if c.complete {
+		// What waits at 1-RTT must not starve behind a Finished that the server, confirmed, no longer answers.
+		c.ptoExpired(wire.LevelOneRTT)
+	} else {
+		c.ptoExpired(level)
+	}
 	if c.silentSince == mono.Never {
 		c.silentSince = now
 	}
@@ -186,7 +191,10 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 				c.hs.probe[l] = true
 			}
 		}
-		return
+		if !c.complete {
+			return
+		}
+		s = &c.app
 	}
 	if c.ptoCount >= mtuTries {
 		c.mtuSilence(now)

@@ -32,7 +32,7 @@ const (
 
 const (
 	maxChallengeTries = 3
-	pathSlack         = 16 * minDatagram // bytes beyond the window that the validation of paths may have in flight
+	pathSlack         = 256 // packets beyond twice the window that the log may hold while paths are validated
 )
 
 // ensureMove returns the connection's path bookkeeping, which exists only while it is needed.
@@ -171,6 +171,12 @@ func (m *migration) forget(current wire.Addr) {
 	}
 }
 
+// pathRoom reports whether frames that validate a path may leave. They pass the window, which the probes of a long
+// silence may have filled many times over, but the log of what was sent stays bounded.
+func (c *Conn) pathRoom() bool {
+	return c.app.sent.packets.len() < 2*c.cc.Window()/minDatagram+pathSlack
+}
+
 // wants reports whether a frame for the current path is due.
 func (m *migration) wants() bool {
 	return m.validating && m.due[newPath] || m.respondDue
@@ -193,7 +199,7 @@ func (m *migration) append(b []byte, limit int, remote wire.Addr) []byte {
 // answer to a challenge that came elsewhere. They are padded to show that the path carries full packets.
 func (c *Conn) buildProbe(now mono.Time, buf []byte, t *wire.Train) bool {
 	m := c.move
-	if c.bytesInFlight >= c.cc.Window()+pathSlack {
+	if !c.pathRoom() {
 		m.forget(c.path.Remote)
 	}
 	var path wire.Path

@@ -220,8 +220,12 @@ func runCrossVet(ctx context.Context, r *runner) error {
 // runSim plays seeded scenarios of whole endpoints on a simulated network and, if more seeds than usual were asked for, as many
 // histories of packed and unpacked connections.
 func runSim(ctx context.Context, r *runner) error {
+	if seed := os.Getenv("SEED"); seed != "" { // make sim SEED=n replays one
+		_, err := r.goTest(ctx, "-tags=godwitdebug", "-run=TestSeeds", "./godwittest", "-seed="+seed)
+		return err
+	}
 	n := strconv.Itoa(r.seeds)
-	_, err := r.goTest(ctx, "-run=TestSeeds", "./godwittest", "-seeds="+n)
+	_, err := r.goTest(ctx, "-tags=godwitdebug", "-run=TestSeeds", "./godwittest", "-seeds="+n)
 	if r.seeds <= defaultSeeds {
 		return err
 	}
