@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,7 @@ func Main(args []string, out, errOut io.Writer) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &failed):
-		fmt.Fprintln(errOut, "godwit:", err)
+		fmt.Fprintln(errOut, "godwit:", strings.TrimPrefix(err.Error(), "godwit: ")) // as the library's own errors begin
 		return 1
 	}
 	fmt.Fprintln(errOut, "godwit:", err)
