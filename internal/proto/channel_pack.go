@@ -198,12 +198,15 @@ func (m *messages) packQueue(k *packer, ch *channel) {
 	pack(k, &ch.skip)
 	pack(k, &ch.skipSent)
 	repeatFrom := ch.repeatFrom
-	pack(k, &repeatFrom)
+	if !ch.mode.Reliable() { // of a reliable channel it follows from the messages that are to be repeated
+		pack(k, &repeatFrom)
+	}
 	k.flags(&ch.hasExtras, &ch.expires)
 	n := packRing(k, &ch.queue, maxPackedMessages)
 	if k.reading {
 		k.bad = k.bad || ch.mode == Latest && !ch.hasExtras
-		for range n {
+		for i := range n {
+			ch.queue.at(i).flags = entryDropped // until its payload is read
 			if ch.hasExtras {
 				ch.extras.push(extra{})
 			}
@@ -222,11 +225,12 @@ func (m *messages) packQueue(k *packer, ch *channel) {
 		k.bad = true
 		ch.sent, ch.settled, ch.skip = 0, 0, 0
 	}
-	if ch.mode.Reliable() {
-		m.unresolved += n
-		m.windowed += int(ch.sent)
+	if !ch.mode.Reliable() {
+		ch.repeatFrom = repeatFrom
+		return
 	}
-	ch.repeatFrom = repeatFrom
+	m.unresolved += n
+	m.windowed += int(ch.sent)
 }
 
 // packMessage packs message i of the queue. A payload that is still needed comes back in a block of the pool.
