@@ -41,16 +41,16 @@ const localAckShift = 3
 func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, withECN bool) int {
 	ranges, delay, counts, n := wire.ParseAck(b, c.sh.ackRanges[:0], withECN)
 	if n < 0 {
-		c.fail(now, wire.FrameEncodingError, "malformed ACK")
+		c.failFrame(now, wire.FrameEncodingError, wire.FrameAck, "malformed ACK")
 		return -1
 	}
 	largest := ranges[0].Largest
-	if largest >= s.next {
-		c.fail(now, wire.ProtocolViolation, "ACK of a packet never sent")
+	if largest >= s.next && !mutant.On(mutant.UnsentUnchecked) {
+		c.failFrame(now, wire.ProtocolViolation, wire.FrameAck, "ACK of a packet never sent")
 		return -1
 	}
 	if s.gapEnd > 0 && s.inGap(ranges) {
-		c.fail(now, wire.ProtocolViolation, "ACK of a packet number that was jumped over")
+		c.failFrame(now, wire.ProtocolViolation, wire.FrameAck, "ACK of a packet number that was jumped over")
 		return -1
 	}
 	a := acked{inFlight: c.bytesInFlight}
@@ -60,7 +60,7 @@ func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, wi
 			break
 		}
 		if !c.settleRange(now, level, s, ranges[i], &a) {
-			c.fail(now, wire.ProtocolViolation, "ACK of a skipped packet number")
+			c.failFrame(now, wire.ProtocolViolation, wire.FrameAck, "ACK of a skipped packet number")
 			return -1
 		}
 	}
@@ -111,6 +111,9 @@ func (c *Conn) settleRange(now mono.Time, level wire.Level, s *space, r wire.Ack
 		case packetAcked:
 			continue
 		case packetSkipped:
+			if mutant.On(mutant.SkipUnchecked) {
+				continue
+			}
 			return false
 		case packetLost:
 			c.sh.Stats.PacketsSpurious++
@@ -228,7 +231,7 @@ func (c *Conn) recordLost(now mono.Time, r *record) {
 	case recCrypto:
 		c.cryptoLost(r)
 	case recHandshakeDone:
-		c.end.doneDue = true
+		c.end.doneDue = !mutant.On(mutant.DoneForgotten)
 	case recAckFrequency:
 		c.ackAsk.lost(r.id)
 	case recNewConnID:

@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -43,7 +44,7 @@ func (c *Conn) cryptoAcked(r *record) {
 
 // cryptoLost has sent bytes repeated unless they arrived another way.
 func (c *Conn) cryptoLost(r *record) {
-	if c.hs == nil {
+	if c.hs == nil || mutant.On(mutant.CryptoForgotten) {
 		return
 	}
 	s := &c.hs.crypto[r.channel]
@@ -103,9 +104,19 @@ func (c *Conn) handleCrypto(now mono.Time, level wire.Level, b []byte) int {
 		c.failFrame(now, wire.CryptoBufferExceeded, wire.FrameCrypto, "handshake bytes in too many pieces")
 		return -1
 	}
+	if s.waiting && s.have[0].from == 0 && s.in[0] != kindTLS {
+		c.failFrame(now, wire.CryptoAlert(alertUnexpectedMessage), wire.FrameCrypto, "unknown kind of session")
+		return -1
+	}
 	c.deliverCrypto(level, s)
 	return n
 }
+
+// kindTLS is the first byte of a handshake that is TLS 1.3: a ClientHello. Other kinds may come to be.
+const (
+	kindTLS                = 1
+	alertUnexpectedMessage = 10 // RFC 8446 §6
+)
 
 // deliverCrypto hands on the bytes that have become contiguous. A server gathers the whole first message, so that
 // the session starts only with a complete ClientHello.

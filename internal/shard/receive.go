@@ -109,23 +109,21 @@ func (s *Shard) open(now mono.Time, slot uint32, p *peer, b []byte, pnOff int, l
 		s.holdBack(p, b, pnOff, level)
 	case protect.OpenDuplicate:
 		s.counters.DuplicatePackets++
+		s.failedShort(now, p, b, level)
 	case protect.OpenFailed:
 		s.counters.FailedPackets++
-		if level == wire.LevelOneRTT {
-			s.failedShort(now, p, b)
-		}
+		s.failedShort(now, p, b, level)
+	case protect.OpenKeyUpdate:
+		p.conn.Close(now, false, uint64(wire.KeyUpdateError), "a key update out of turn")
 	}
 	return false
 }
 
-// failedShort looks at a 1-RTT packet that could not be opened: it may be a stateless reset, or one forgery too many.
-func (s *Shard) failedShort(now mono.Time, p *peer, b []byte) {
-	if n := len(b) - wire.ResetTokenLen; n >= 5 && p.conn.IsStatelessReset(b[n:]) {
+// failedShort looks at a packet that could not be opened: it may be a stateless reset, whose random bytes may even look like
+// a packet number that was seen.
+func (s *Shard) failedShort(now mono.Time, p *peer, b []byte, level wire.Level) {
+	if n := len(b) - wire.ResetTokenLen; level == wire.LevelOneRTT && n >= 5 && p.conn.IsStatelessReset(b[n:]) {
 		p.conn.HandleStatelessReset(now)
-		return
-	}
-	if p.keys.Exhausted() {
-		p.conn.Close(now, false, uint64(wire.AEADLimitReached), "too many packets failed authentication")
 	}
 }
 

@@ -172,6 +172,7 @@ func New(now mono.Time, cfg Config) *Shard {
 		s.router = proto.NewRouter(cfg.IDs.Key)
 		s.shared.NewID, s.shared.ResetToken = s.newID, s.resetToken
 	}
+	s.shared.HashKey = s.rng.Uint64()
 	s.published.due = mono.Never
 	if cfg.NewSession != nil {
 		s.halfOpen.init(cfg.HalfOpen, cfg.Pages)

@@ -4,6 +4,7 @@ import (
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/udp"
+	"godwit.example/godwit/internal/wire"
 )
 
 // transmit builds, seals and sends for the connections in the queue, in turns of a few trains, until all are done, the socket is
@@ -57,6 +58,11 @@ func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 
 // settle ends a connection's part in the cycle: its timer, its keys, its end.
 func (s *Shard) settle(now mono.Time, slot uint32, p *peer) {
+	if p.conn.State() == proto.StateConnected && p.keys.Exhausted() {
+		p.conn.Close(now, false, uint64(wire.AEADLimitReached), "packet protection has reached its limit")
+		s.drain(now, slot, p)
+		s.touch(slot, p)
+	}
 	switch st := p.conn.State(); {
 	case st == proto.StateClosed, st == proto.StateDraining && p.ownSock:
 		// A socket of its own goes with the connection, so no late packet can be mistaken (RFC 9000 §10.2).

@@ -101,16 +101,6 @@ def _two_updates(connection):
         connection.send_datagram(datagram)
 
 
-def _old_phase_after_new(connection):
-    space = connection.spaces[SHORT]
-    old = connection.write_keys[SHORT]
-    connection.update_keys()
-    connection.send_payload(space, b"\x01")
-    connection.write_keys[SHORT] = old
-    connection.write_phase ^= 1
-    connection.send_payload(space, b"\x01")
-
-
 def _empty_packet(connection):
     # Four bytes of packet number, so that no padding is needed for the sample of header protection.
     space = connection.spaces[SHORT]
@@ -165,7 +155,6 @@ REFUSALS = [
     _channels("another weight", ChannelEntry(7, 0, 0, 17, 1 << 20), code=CHANNEL_MISMATCH),
     Packets("a packet without frames", PROTOCOL_VIOLATION, _empty_packet),
     Packets("reserved bits", PROTOCOL_VIOLATION, _reserved_bits),
-    Packets("the old key phase behind the new", KEY_UPDATE_ERROR, _old_phase_after_new),
     Packets("two key updates in a row", KEY_UPDATE_ERROR, _two_updates),
     Packets("frame type 0x13", FRAME_ENCODING_ERROR, [b"\x13"]),
     Packets("frame type 0x45", FRAME_ENCODING_ERROR, [b"\x45" + bytes(20)]),
