@@ -32,6 +32,7 @@ type Stats struct {
 	SendsDropped                       uint64 // unreliable messages that found the mailbox full
 	Unread                             uint64 // unreliable messages dropped because Receive, or a worker of Async, was too slow
 	Strays, Malformed, FailedPackets   uint64 // datagrams of no connection; unreadable; packets not authentic
+	DuplicatePackets, HalfOpenFull     uint64 // packets seen before; handshakes not begun because the table of unproven clients was full
 	ResetsSent, Forwarded              uint64 // stateless resets; datagrams handed to another shard
 	Faults                             uint64 // connections dropped for an error of this library
 	SlowHandlers, Panics               uint64 // handler calls over a millisecond; panics given to Config.Panic
@@ -84,6 +85,8 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Strays += n.Strays
 	st.Malformed += n.Malformed
 	st.FailedPackets += n.FailedPackets
+	st.DuplicatePackets += n.DuplicatePackets
+	st.HalfOpenFull += n.HalfOpenFull
 	st.ResetsSent += n.ResetsSent
 	st.Forwarded += n.Forwarded
 	st.Faults += n.Faults
