@@ -123,7 +123,8 @@ func serverSession(l *limits, cfg *tls.Config) func(params []byte) shard.Session
 	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
 		return func(params []byte) shard.Session {
 			seed := sim.Seed()
-			return handshake.NewFakeServer(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
+			fake := handshake.NewFakeServer(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
+			return &imitation{Session: fake}
 		}
 	}
 	return func(params []byte) shard.Session { return handshake.NewServer(cfg, params) }
@@ -134,7 +135,8 @@ func clientSession(l *limits, cfg *tls.Config) func(params []byte) shard.Session
 	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
 		return func(params []byte) shard.Session {
 			seed := sim.Seed()
-			return handshake.NewFakeClient(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
+			fake := handshake.NewFakeClient(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
+			return &imitation{Session: fake, client: true}
 		}
 	}
 	return func(params []byte) shard.Session { return handshake.NewClient(cfg, params) }
