@@ -480,14 +480,3 @@ func floodBounded(t *testing.T, halfOpen, conns int, held int64) {
 		t.Errorf("the buffers have grown to %d bytes", held)
 	}
 }
-
-// waitFor waits until something holds.
-func waitFor(t testing.TB, patience time.Duration, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("after %v it does not hold that %s", patience, what)
-			return
-		}
-	}
-}

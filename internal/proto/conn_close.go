@@ -52,10 +52,17 @@ func (c *Conn) Close(now mono.Time, app bool, code uint64, reason string) {
 // Shutdown refuses further messages, waits until the reliable ones are acknowledged or the linger time is over, and
 // then closes.
 func (c *Conn) Shutdown(now mono.Time, code uint64, reason string) {
+	c.closeFlushed(now, true, code, reason)
+}
+
+// Leave is Shutdown for a reason of the transport: it is not the application that ends the connection, the endpoint goes away.
+func (c *Conn) Leave(now mono.Time, code wire.ErrorCode) { c.closeFlushed(now, false, uint64(code), "") }
+
+func (c *Conn) closeFlushed(now mono.Time, app bool, code uint64, reason string) {
 	if c.state != StateHandshaking && c.state != StateConnected || c.end.graceful {
 		return
 	}
-	c.end.graceful, c.end.app, c.end.code, c.end.reason = true, true, code, reason
+	c.end.graceful, c.end.app, c.end.code, c.end.reason = true, app, code, reason
 	c.end.until = now.Add(c.sh.Config.Linger)
 	c.checkFlushed(now)
 }

@@ -3,6 +3,7 @@ package shard
 import (
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/wire"
 )
 
 // Drain refuses new connections, shuts down the present ones in good order, and calls empty, once, on the shard's goroutine when none is
@@ -13,7 +14,7 @@ func (s *Shard) Drain(code uint64, empty func()) {
 		s.drained = empty
 		s.every(func(slot uint32, p *peer) {
 			s.slots.at(slot).shut(p.gen)
-			p.conn.Shutdown(now, code, "")
+			p.conn.Leave(now, wire.ErrorCode(code))
 			s.drain(now, slot, p)
 			s.touch(slot, p)
 		})
