@@ -61,10 +61,10 @@ func TestFakeHasTheShapeOfTLS(t *testing.T) {
 
 func TestFakeHandshakeFollowsFromItsSeed(t *testing.T) {
 	record := func(seed uint64) (secrets []wire.SecretInstall, hello []byte) {
-		client, server := fakeEnds(seed, FakeOptions{})
+		client, _ := fakeEnds(seed, FakeOptions{})
 		client.Start(&client.out)
 		hello = bytes.Clone(client.out.Crypto[wire.LevelInitial])
-		client, server = fakeEnds(seed, FakeOptions{})
+		client, server := fakeEnds(seed, FakeOptions{})
 		flow(t, client, server, 0, nil)
 		return append(client.out.Secrets, server.out.Secrets...), hello
 	}

@@ -31,9 +31,8 @@ var (
 // end is one side of a handshake under test.
 type end struct {
 	session
-	out     wire.HandshakeOutput
-	secrets []wire.SecretInstall
-	sent    [wire.NumLevels]int
+	out  wire.HandshakeOutput
+	sent [wire.NumLevels]int
 }
 
 // flow carries the bytes of both ends to each other, cut into pieces of up to

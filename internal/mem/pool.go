@@ -49,6 +49,7 @@ var tierShift = [NumTiers]uint8{7, 9, 11, 14, 16}
 // the touched memory compact, a free block is not touched at all, and a block
 // released twice is noticed in every build.
 type page struct {
+	//lint:ignore U1000 empty but in debug builds
 	pageDebug
 	mem        []byte
 	free       [(blockMask + 1) / 64]uint64
