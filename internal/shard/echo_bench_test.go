@@ -4,7 +4,6 @@ package shard
 
 import (
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,16 +62,6 @@ func (w *world) round() (server time.Duration) {
 		}
 	}
 	return server
-}
-
-// threadTime is the processor time of the thread, which others on the machine do not distort as much as they do the clock.
-func threadTime() time.Duration {
-	var r syscall.Rusage
-	const thread = 1 // RUSAGE_THREAD
-	if syscall.Getrusage(thread, &r) != nil {
-		return time.Duration(mono.Now())
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // BenchmarkServerEcho is the server's part of workload W3 without the kernel.
