@@ -71,7 +71,7 @@ func (f *pingFlags) ping(ctx context.Context, addr string, out io.Writer) error 
 	if err != nil {
 		return dialHint(addr, err)
 	}
-	defer c.Close()
+	defer hangUp(c)
 	report := pingReport{Address: c.RemoteAddr().String(), ConnectMS: ms(time.Since(begin))}
 	if !f.json {
 		fmt.Fprintf(out, "connected to %s in %.2f ms\n", report.Address, report.ConnectMS)
@@ -129,6 +129,15 @@ func (f *pingFlags) roundTrips(ctx context.Context, c godwit.Conn, report *pingR
 		}
 	}
 	return trips, nil
+}
+
+// hangUp closes the connection and waits until the server knows, so that it need not find out by silence.
+func hangUp(c godwit.Conn) {
+	_ = c.Close() // it may be closed already
+	select {
+	case <-c.Done():
+	case <-time.After(time.Second):
+	}
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
