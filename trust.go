@@ -123,8 +123,7 @@ func serverSession(l *limits, cfg *tls.Config) func(params []byte) shard.Session
 	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
 		return func(params []byte) shard.Session {
 			seed := sim.Seed()
-			fake := handshake.NewFakeServer(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
-			return &imitation{Session: fake}
+			return handshake.NewFakeServer(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
 		}
 	}
 	return func(params []byte) shard.Session { return handshake.NewServer(cfg, params) }
@@ -135,8 +134,7 @@ func clientSession(l *limits, cfg *tls.Config) func(params []byte) shard.Session
 	if sim := l.Tuning.Simulation; sim != nil && !sim.RealTLS {
 		return func(params []byte) shard.Session {
 			seed := sim.Seed()
-			fake := handshake.NewFakeClient(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
-			return &imitation{Session: fake, client: true}
+			return handshake.NewFakeClient(binary.NativeEndian.Uint64(seed[:]), params, handshake.FakeOptions{})
 		}
 	}
 	return func(params []byte) shard.Session { return handshake.NewClient(cfg, params) }

@@ -10,9 +10,9 @@ import (
 )
 
 // The messages of a fake handshake, framed like those of TLS. The first byte of
-// the first one tells a peer that this is no TLS.
+// the first one is that of a ClientHello: a connection lets nothing else in.
 const (
-	fakeClientHello  = 0xf1 // Initial: random, parameters, filler
+	fakeClientHello  = 0x01 // Initial: random, parameters, filler
 	fakeServerHello  = 0xf2 // Initial: random, filler
 	fakeServerParams = 0xf3 // Handshake: parameters
 	fakeCertificate  = 0xf4 // Handshake: filler

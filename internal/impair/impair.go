@@ -151,6 +151,9 @@ func (l *Link) SetConfig(cfg Config) {
 	if cfg.Burst.LossBad == 0 {
 		cfg.Burst.LossBad = 1
 	}
+	if cfg.Burst.ToBad == 0 {
+		l.bad = false // without bursts the link could not leave the bad state
+	}
 	l.cfg, l.rest = cfg, 0
 }
 

@@ -34,6 +34,7 @@ const (
 // bits of shard, server, tag and slot are used. The tag has to be random, and
 // new for every ID.
 func EncodeID(key uint64, shard uint8, server uint32, tag uint64, slot uint32) wire.ConnID {
+	tag &= MaxTag
 	slot ^= hashTag(key, tag)
 	id, _ := wire.MakeConnID([]byte{
 		idMark | shard&(NumShards-1),
