@@ -195,6 +195,7 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 		case proto.CodeIdleTimeout, proto.CodeHandshake:
 			c.Idle = true
 		}
+		s.farewell(now, p)
 		s.ended(slot, p, &c)
 	case proto.EventTicket:
 		// NEW_TOKEN is not sent by this version's servers, and a client has nowhere to keep one.

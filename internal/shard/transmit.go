@@ -34,26 +34,42 @@ func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 			s.touch(slot, p)
 			break
 		}
-		buf := s.slab[s.used:]
-		if !p.conn.BuildTrain(now, buf, &s.train) {
+		if !s.build(now, p) {
 			break
 		}
-		s.scratch.SealTrain(&p.keys, buf, &s.train)
-		s.out.Outs = append(s.out.Outs, udp.Out{
-			Data: buf[:s.train.Len:s.train.Len], Segment: s.train.SegmentSize,
-			Remote: udp.Addr(s.train.Path.Remote), Local: udp.Addr(s.train.Path.Local),
-			ECN: s.train.ECN, Socket: p.socket,
-		})
-		s.used += s.train.Len
-		s.counters.Trains++
-		s.counters.Segments += uint64(s.train.Segments)
-		s.counters.BytesOut += uint64(s.train.Len)
 		if len(s.out.Outs) >= flushTrains || s.used >= flushBytes {
 			s.flush()
 		}
 	}
 	s.drain(now, slot, p)
 	s.settle(now, slot, p)
+}
+
+// build queues one protected train of a connection, if it has any to send.
+func (s *Shard) build(now mono.Time, p *peer) bool {
+	buf := s.slab[s.used:]
+	if !p.conn.BuildTrain(now, buf, &s.train) {
+		return false
+	}
+	s.scratch.SealTrain(&p.keys, buf, &s.train)
+	s.out.Outs = append(s.out.Outs, udp.Out{
+		Data: buf[:s.train.Len:s.train.Len], Segment: s.train.SegmentSize,
+		Remote: udp.Addr(s.train.Path.Remote), Local: udp.Addr(s.train.Path.Local),
+		ECN: s.train.ECN, Socket: p.socket,
+	})
+	s.used += s.train.Len
+	s.counters.Trains++
+	s.counters.Segments += uint64(s.train.Segments)
+	s.counters.BytesOut += uint64(s.train.Len)
+	return true
+}
+
+// farewell sends a connection's CLOSE before the application learns of the end: a program that exits then has not left
+// its peer waiting for the idle timeout.
+func (s *Shard) farewell(now mono.Time, p *peer) {
+	if !s.blocked && len(s.slab)-s.used >= maxTrainBytes && p.conn.State() == proto.StateClosing && s.build(now, p) {
+		s.flush()
+	}
 }
 
 // settle ends a connection's part in the cycle: its timer, its keys, its end.
