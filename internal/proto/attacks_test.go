@@ -25,6 +25,8 @@ func (s *side) attackAt(level wire.Level, from wire.Addr, payload []byte) {
 	peer := s.peer.c.space(level)
 	pk := wire.Packet{Payload: payload, Number: peer.next, Level: level, Path: &path, Size: len(payload) + 30}
 	peer.push(sentPacket{time: s.p.now, state: packetLost}) // the peer itself wants nothing of it repeated
+	s.seen(level, pk.Number)
+	s.received += pk.Size
 	s.c.HandleDatagram(s.p.now, &path, pk.Size)
 	s.c.HandlePacket(s.p.now, &pk)
 	s.drain()

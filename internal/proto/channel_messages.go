@@ -6,6 +6,7 @@ import (
 	"godwit.example/godwit/internal/invariant"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -435,7 +436,7 @@ func (m *messages) event(e Event) {
 
 // outcome reports what became of a tagged message.
 func (m *messages) outcome(tag uint64, o Outcome) {
-	if tag != 0 {
+	if tag != 0 && !(mutant.On(mutant.OutcomeForgotten) && o == Expired) {
 		m.event(Event{Kind: EventOutcome, Tag: tag, Outcome: o})
 	}
 }

@@ -358,7 +358,7 @@ func (m *messages) skipWindow(ch *channel, known int, upTo uint64) {
 // gap tells the application that n messages before id will not come. On a latest channel that is no news: newer values did
 // or will.
 func (m *messages) gap(ch *channel, id, n uint64) {
-	if n == 0 || ch.mode == Latest {
+	if n == 0 || ch.mode == Latest || mutant.On(mutant.GapSilent) {
 		return
 	}
 	m.sh.Stats.Gaps++

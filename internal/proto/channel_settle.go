@@ -28,6 +28,9 @@ func (m *messages) onAcked(_ mono.Time, r *record) {
 // onLost has a frame's information repeated where it still matters. It may be called for a packet that is not lost,
 // and more than once.
 func (m *messages) onLost(_ mono.Time, r *record) {
+	if mutant.On(mutant.LimitForgotten) && (r.kind == recMaxData || r.kind == recMaxChannel) {
+		return
+	}
 	switch r.kind {
 	case recMaxData:
 		if r.id == m.advertised {

@@ -71,7 +71,9 @@ func (c *Conn) detectLoss(now mono.Time, level wire.Level, s *space) {
 
 // lose settles one packet as lost and has its information repeated.
 func (c *Conn) lose(now mono.Time, s *space, p *sentPacket, lost *congestion.LossInfo) {
-	c.leaveFlight(s, p)
+	if !mutant.On(mutant.FlightLeak) {
+		c.leaveFlight(s, p)
+	}
 	p.state = packetLost
 	if p.flags&flagMTUProbe != 0 {
 		c.mtuLost(int(p.size)) // says nothing about congestion (RFC 9000 §14.4)
@@ -110,7 +112,7 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 	}
 	for l := range wire.Level(wire.NumLevels) {
 		s := c.space(l)
-		if s == nil || s.eliciting == 0 || l == wire.LevelOneRTT && !c.complete {
+		if s == nil || !c.awaits(l, s) {
 			continue
 		}
 		if t := s.lastEliciting.Add(c.backoff(l)); t < at {
@@ -126,6 +128,16 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 		at = c.hs.lastSent.Add(c.backoff(level))
 	}
 	return at, level, false
+}
+
+// awaits reports whether a level waits for an acknowledgment. Before the handshake is confirmed the peer may be unable to
+// acknowledge 1-RTT packets (RFC 9002 §6.2.1). They may fill the window meanwhile, so a lost flight of the handshake, which must
+// come first, counts although nothing of it is outstanding.
+func (c *Conn) awaits(level wire.Level, s *space) bool {
+	if level == wire.LevelOneRTT {
+		return s.eliciting > 0 && c.confirmed
+	}
+	return s.eliciting > 0 || s.canWrite && c.hs.crypto[level].wants()
 }
 
 // backoff is the probe timeout of a level after the expirations so far.
@@ -181,6 +193,9 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 		c.silentSince = now
 	}
 	c.probes = maxProbes
+	if mutant.On(mutant.ThirdProbe) {
+		c.probes++
+	}
 	c.sh.Stats.Probes++
 	c.trace(now, TracePTO, uint64(level), uint64(c.ptoCount), 0)
 	if level != wire.LevelOneRTT {
@@ -206,19 +221,26 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 	}
 }
 
-// probeSpace repeats the information of the oldest outstanding packets, which stay outstanding.
+// probeSpace repeats the information of the oldest outstanding packets that carry any, which stay outstanding.
 func (c *Conn) probeSpace(now mono.Time, s *space) {
 	left := maxProbes
 	for i := 0; i < s.sent.packets.len() && left > 0; i++ {
 		p := s.sent.packets.at(i)
-		if p.state != packetOutstanding || p.flags&flagAckEliciting == 0 {
-			continue
-		}
-		if p.flags&flagMTUProbe == 0 {
+		if p.state == packetOutstanding && p.flags&flagAckEliciting != 0 && s.informs(p) {
 			c.repeat(now, s, p)
+			left--
 		}
-		left--
 	}
+}
+
+// informs reports whether a packet carries more than an ACK and a PING.
+func (s *space) informs(p *sentPacket) bool {
+	for i := range uint32(p.records) {
+		if k := s.sent.records.at(int(p.first + i - s.sent.recBase)).kind; k != recAck && k != recPing {
+			return true
+		}
+	}
+	return false
 }
 
 // dropSpace forgets a handshake level: its packets leave the flight (RFC 9002 §6.4).

@@ -4,6 +4,7 @@ import (
 	"godwit.example/godwit/internal/congestion"
 	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -68,7 +69,9 @@ func (c *Conn) pathChanged(now mono.Time, p *wire.Path, size int) {
 	m.validating, m.tries = true, 0
 	m.amplify = amplification * size
 	m.deadline = now.Add(c.rtt.PTO(c.peerAckDelay))
-	c.path = *p
+	if !mutant.On(mutant.StalePath) {
+		c.path = *p
+	}
 	c.sh.Stats.PathChanges++
 	c.trace(now, TracePath, 1, 0, 0)
 	if !m.sameHost {
@@ -91,6 +94,9 @@ func (c *Conn) handlePathChallenge(b []byte, p *wire.Packet) int {
 	data, n := wire.ParsePathChallenge(b)
 	if n < 0 {
 		return -1
+	}
+	if mutant.On(mutant.ChallengeUnheard) {
+		return n
 	}
 	m := c.ensureMove()
 	m.respond, m.respondTo, m.respondDue = data, *p.Path, true

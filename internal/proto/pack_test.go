@@ -8,7 +8,7 @@ import (
 	"godwit.example/godwit/internal/mono"
 )
 
-var histories = flag.Int("histories", 1500, "how many histories TestPackUnpackSameFuture plays")
+var histories = flag.Int("histories", 300, "how many histories TestPackUnpackSameFuture plays")
 
 // repack sends a side through its packed form.
 func (s *side) repack() []byte {
@@ -87,7 +87,7 @@ func history(t testing.TB, seed uint64, pack bool, v *coverage) uint64 {
 				if rng.IntN(4) == 0 {
 					m.Tag = 1 + rng.Uint64N(1000)
 				}
-				s.c.Send(p.now, &m)
+				s.send(&m)
 			}
 		}
 		p.run(mono.Duration(rng.Int64N(int64(30 * mono.Millisecond))))
