@@ -66,7 +66,7 @@ func (c Conn) Send(ch Channel, p []byte) error {
 	m := shard.Outbound{Payload: p, Channel: uint16(ch), Reliable: c.ep.limits.reliable[ch]}
 	s := c.shard()
 	if status := s.Send(c.ref(), &m); status != shard.Sent {
-		return c.sendError(s, status, len(p))
+		return c.sendError(s, status, &m)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (c Conn) SendMessage(m Message) error {
 	}
 	s := c.shard()
 	if status := s.Send(c.ref(), &o); status != shard.Sent {
-		return c.sendError(s, status, len(m.Payload))
+		return c.sendError(s, status, &o)
 	}
 	return nil
 }
@@ -96,12 +96,12 @@ func errChannel(ch Channel) error {
 	return fmt.Errorf("godwit: there is no channel %d, the highest is %d", ch, maxChannels-1)
 }
 
-func (c Conn) sendError(s *shard.Shard, status shard.Status, size int) error {
+func (c Conn) sendError(s *shard.Shard, status shard.Status, m *shard.Outbound) error {
 	switch status {
 	case shard.WouldBlock:
 		return ErrWouldBlock
 	case shard.TooLarge:
-		return &TooLargeError{Size: size, Max: s.Slot(c.ref()).MaxSend()}
+		return &TooLargeError{Size: len(m.Payload), Max: s.Slot(c.ref()).MaxSend(m.Reliable)}
 	case shard.NotYet:
 		return ErrWouldBlock
 	}

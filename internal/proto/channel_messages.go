@@ -12,15 +12,15 @@ import (
 
 // Limits of channels and messages (docs/SPEC.md, "Messages").
 const (
-	numChannels       = wire.MaxChannel + 1
-	messageOverhead   = 32       // credit that a message costs beside its bytes
-	orderedWindow     = 16384    // newest - oldest unresolved message ID of an ordered channel
-	unorderedWindow   = 4096     // ... of an unordered or latest one
-	connectionWindow  = 65536    // message IDs from the oldest unresolved to the newest, of all channels together
-	maxLatestKeys     = 1024     // keys of a latest channel that are outstanding at once
-	maxUnreliableSize = 64 << 10 // bytes of a message of an unreliable mode
-	maxPartial        = 4096     // reliable messages that a connection sends or gathers in fragments at once
-	maxMessageLimit   = 16 << 20 // bytes; what a larger max_message_size means
+	numChannels      = wire.MaxChannel + 1
+	messageOverhead  = 32       // credit that a message costs beside its bytes
+	orderedWindow    = 16384    // newest - oldest unresolved message ID of an ordered channel
+	unorderedWindow  = 4096     // ... of an unordered or latest one
+	connectionWindow = 65536    // message IDs from the oldest unresolved to the newest, of all channels together
+	maxLatestKeys    = 1024     // keys of a latest channel that are outstanding at once
+	MaxUnreliable    = 64 << 10 // bytes of a message of an unreliable mode
+	maxPartial       = 4096     // reliable messages that a connection sends or gathers in fragments at once
+	maxMessageLimit  = 16 << 20 // bytes; what a larger max_message_size means
 )
 
 // messages is everything a connection knows about its channels, in both directions. It belongs to its Conn and follows

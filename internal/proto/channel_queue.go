@@ -71,7 +71,7 @@ func (m *messages) send(now mono.Time, msg *Message) SendResult {
 	ch := m.lookup(uint8(msg.Channel))
 	size := len(msg.Payload)
 	cost := size + messageOverhead
-	if size > m.maxMessage || cost > m.sh.Config.SendBuffer || size > maxUnreliableSize && !ch.mode.Reliable() {
+	if size > m.maxMessage || cost > m.sh.Config.SendBuffer || size > MaxUnreliable && !ch.mode.Reliable() {
 		return SendTooLarge
 	}
 	if ch.mode == Latest && m.replaceWaiting(now, ch, msg) {

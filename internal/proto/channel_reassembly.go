@@ -227,7 +227,7 @@ func (m *messages) receiveLoose(ch *channel, id uint64, payload []byte, ref mem.
 
 // receiveLooseFragment takes a fragment of a message of an unreliable channel.
 func (m *messages) receiveLooseFragment(now mono.Time, ch *channel, f *wire.Fragment) wire.ErrorCode {
-	if f.Total > maxUnreliableSize {
+	if f.Total > MaxUnreliable {
 		return wire.MessageTooLarge
 	}
 	if len(f.Data) == int(f.Total) {

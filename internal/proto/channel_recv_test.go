@@ -143,13 +143,13 @@ func TestUnreliableMessagesAreAtMost64KiB(t *testing.T) {
 		c.MaxMessageSize, c.SendBuffer, c.ReassemblyBytes = 1<<20, 1<<20, 1<<20
 		c.Params.MaxMessageSize = 1 << 20
 	})
-	if r := d.a.trySay(4, big(4, maxUnreliableSize+1)); r != SendTooLarge {
+	if r := d.a.trySay(4, big(4, MaxUnreliable+1)); r != SendTooLarge {
 		t.Fatalf("send answered %d", r)
 	}
-	if code := d.b.feed(frag(4, 0, 0, maxUnreliableSize+1, "x")); code != wire.MessageTooLarge {
+	if code := d.b.feed(frag(4, 0, 0, MaxUnreliable+1, "x")); code != wire.MessageTooLarge {
 		t.Fatalf("closed with %v", code)
 	}
-	d.a.say(4, big(4, maxUnreliableSize))
+	d.a.say(4, big(4, MaxUnreliable))
 	d.cross()
 	d.b.expect("4:eee*65536")
 }

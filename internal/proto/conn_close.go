@@ -56,7 +56,9 @@ func (c *Conn) Shutdown(now mono.Time, code uint64, reason string) {
 }
 
 // Leave is Shutdown for a reason of the transport: it is not the application that ends the connection, the endpoint goes away.
-func (c *Conn) Leave(now mono.Time, code wire.ErrorCode) { c.closeFlushed(now, false, uint64(code), "") }
+func (c *Conn) Leave(now mono.Time, code wire.ErrorCode) {
+	c.closeFlushed(now, false, uint64(code), "")
+}
 
 func (c *Conn) closeFlushed(now mono.Time, app bool, code uint64, reason string) {
 	if c.state != StateHandshaking && c.state != StateConnected || c.end.graceful {

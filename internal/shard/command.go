@@ -74,7 +74,7 @@ func (s *Shard) Send(r Ref, m *Outbound) Status {
 		return Gone
 	}
 	size := len(m.Payload)
-	if size > int(slot.maxSend.Load()) {
+	if size > slot.MaxSend(m.Reliable) {
 		return TooLarge
 	}
 	n := int64(size + wire.CreditOverhead)

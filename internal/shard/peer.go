@@ -4,6 +4,7 @@ import (
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/protect"
 	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/wire"
 )
 
 // peer is one connection and what the shard needs around it. Peers live in chunks and never move.
@@ -159,7 +160,7 @@ func (s *Shard) undirty(slot uint32, p *peer) {
 // opened tells the application about a connection whose handshake is complete.
 func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 	shared := s.slots.at(slot)
-	shared.maxSend.Store(uint32(min(p.conn.PeerMaxMessage(), 1<<31)))
+	shared.maxSend.Store(uint32(min(p.conn.PeerMaxMessage(), s.cfg.Proto.SendBuffer-wire.CreditOverhead, 1<<31)))
 	shared.setRemote(p.conn.Path().Remote)
 	shared.setState(p.gen, slotOpen)
 	p.open = true

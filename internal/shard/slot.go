@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
+	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -12,7 +13,7 @@ import (
 type Slot struct {
 	word    atomic.Uint64 // generation<<32 | state
 	account atomic.Int64  // bytes reserved by senders: in all in the low half, in the mailbox in the high half
-	maxSend atomic.Uint32 // largest message that the peer accepts
+	maxSend atomic.Uint32 // largest message that the peer accepts and the send buffer holds
 	want    atomic.Uint32 // 1: a send was refused and Writable is owed
 	tag     atomic.Uint64
 	_       [32]byte
@@ -99,8 +100,14 @@ func (s *Slot) getRemote() (a wire.Addr) {
 	}
 }
 
-// MaxSend returns the largest message that the peer accepts.
-func (s *Slot) MaxSend() int { return int(s.maxSend.Load()) }
+// MaxSend returns the largest message that may be sent on a channel of a reliable or an unreliable mode.
+func (s *Slot) MaxSend(reliable bool) int {
+	n := int(s.maxSend.Load())
+	if !reliable {
+		n = min(n, proto.MaxUnreliable)
+	}
+	return n
+}
 
 // State returns the state of the connection of that generation; one that was forgotten is free.
 func (s *Slot) State(gen uint32) uint32 {
