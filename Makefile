@@ -4,7 +4,7 @@ SEEDS ?= 10000
 FUZZTIME ?= 30m
 SOAKTIME ?= 2h
 
-.PHONY: build serve bench test lint fmt fuzz sim soak spec
+.PHONY: build serve bench measure test lint fmt fuzz sim soak spec
 
 build:   ## bin/godwit; -v names each package as it is compiled
 	go build -v -o bin/godwit ./gateway/cmd/godwit
@@ -14,6 +14,9 @@ serve: build
 
 bench: build
 	./bin/godwit bench $(ADDR) $(ARGS)
+
+measure:
+	go run ./tools/bench $(ARGS)
 
 test:
 	go run ./tools/test $(ARGS)

@@ -27,6 +27,7 @@ type benchFlags struct {
 	mode, admin              string
 	duration, warmup, idle   time.Duration
 	reference                bool
+	referenceCPUs            []int
 	buffer                   int
 	without                  []string
 }
@@ -65,6 +66,7 @@ func newBench() *cobra.Command {
 	flags.DurationVar(&f.duration, "duration", 8*time.Second, "length of the measurement")
 	flags.DurationVar(&f.warmup, "warmup", load.DefaultWarmup, "load before the measurement")
 	flags.BoolVar(&f.reference, "reference", false, "run the same load over raw UDP and TCP too")
+	flags.IntSliceVar(&f.referenceCPUs, "reference-cpus", nil, "CPUs that the servers of --reference may use: those of the server they are compared with; empty is those of this process")
 	flags.StringVar(&f.admin, "admin", "", "address of the server's admin pages, for its CPU time; without it "+DefaultAdmin+" is tried, off does without")
 	flags.DurationVar(&f.idle, "idle-timeout", 0, "silence that ends a connection; 0 is 60s")
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
@@ -97,7 +99,7 @@ func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, err
 	}
 	cfg := &load.Config{
 		Addr: addr, Client: client, Connections: f.conns, Size: f.size, Rate: f.rate, Outstanding: f.outstanding,
-		Duration: f.duration, Warmup: f.warmup, Reference: f.reference,
+		Duration: f.duration, Warmup: f.warmup, Reference: f.reference, ReferenceCPUs: f.referenceCPUs,
 	}
 	if f.warmup == 0 {
 		cfg.Warmup = -1 // asked for none, which the zero value does not mean
