@@ -249,19 +249,23 @@ func TestBothSidesSeeWhyTheOtherClosed(t *testing.T) {
 	}{
 		{
 			"the client says why", func(c, _ godwit.Conn) { _ = c.CloseWithError(17, "done here") },
-			godwit.CloseError{Code: 17, Reason: "done here"}, godwit.CloseError{Code: 17, Reason: "done here", Remote: true},
+			godwit.CloseError{Code: 17, Reason: "done here"},
+			godwit.CloseError{Code: 17, Reason: "done here", Remote: true},
 		},
 		{
 			"the server says why", func(_, s godwit.Conn) { _ = s.CloseWithError(18, "out with you") },
-			godwit.CloseError{Code: 18, Reason: "out with you", Remote: true}, godwit.CloseError{Code: 18, Reason: "out with you"},
+			godwit.CloseError{Code: 18, Reason: "out with you", Remote: true},
+			godwit.CloseError{Code: 18, Reason: "out with you"},
 		},
 		{
 			"the client has finished", func(c, _ godwit.Conn) { _ = c.Close() },
-			godwit.CloseError{}, godwit.CloseError{Remote: true},
+			godwit.CloseError{},
+			godwit.CloseError{Remote: true},
 		},
 		{
 			"the server stops", func(godwit.Conn, godwit.Conn) { _ = e.Shutdown(deadline(t, 10*time.Second)) },
-			godwit.CloseError{Code: uint64(wire.Shutdown), Remote: true, Transport: true}, godwit.CloseError{Code: uint64(wire.Shutdown), Transport: true},
+			godwit.CloseError{Code: uint64(wire.Shutdown), Remote: true, Transport: true},
+			godwit.CloseError{Code: uint64(wire.Shutdown), Transport: true},
 		},
 	}
 	for _, want := range ends {
