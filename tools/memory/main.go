@@ -52,8 +52,9 @@ type report struct {
 type phase struct {
 	Connections int     `json:"connections"`
 	Handshakes  float64 `json:"handshakes_per_second"`
-	Echoed      figures `json:"echoed"`  // right after the last echo
-	Settled     figures `json:"settled"` // after some silence
+	ServerCPU   float64 `json:"server_us_per_connection"` // CPU time of a handshake and the echoes behind it
+	Echoed      figures `json:"echoed"`                   // right after the last echo
+	Settled     figures `json:"settled"`                  // after some silence
 	WindowS     float64 `json:"window_s,omitempty"`
 	CPUPercent  float64 `json:"cpu_percent_of_a_core,omitempty"` // over the window, which is silent too
 }
@@ -122,9 +123,19 @@ func measure(ctx context.Context, o *options) (*report, error) {
 // run brings the crowd to n connections and reads the server's memory.
 func (p *phase) run(ctx context.Context, s *server, c *crowd, n int, settle time.Duration) (err error) {
 	p.Connections = n
+	fresh := n - len(c.conns)
+	before, err := s.cpu()
+	if err != nil {
+		return err
+	}
 	if p.Handshakes, err = c.grow(ctx, n); err != nil {
 		return err
 	}
+	after, err := s.cpu()
+	if err != nil {
+		return err
+	}
+	p.ServerCPU = float64((after - before).Microseconds()) / float64(fresh)
 	if p.Echoed, err = s.figures(); err != nil {
 		return err
 	}
@@ -169,8 +180,8 @@ func wait(ctx context.Context, d time.Duration) error {
 func (r *report) print(w io.Writer, o *options) error {
 	if !o.json {
 		p := &r.Connected
-		fmt.Fprintf(w, "%d connections, encrypted, each echoed %d messages of %d B: %v (%v before the first); %.0f handshakes/s\n",
-			p.Connections, r.MessagesEach, r.MessageBytes, p.Settled, r.Start, p.Handshakes)
+		fmt.Fprintf(w, "%d connections, encrypted, each echoed %d messages of %d B: %v (%v before the first); %.0f handshakes/s, server CPU %.0f µs a connection\n",
+			p.Connections, r.MessagesEach, r.MessageBytes, p.Settled, r.Start, p.Handshakes, p.ServerCPU)
 		if p = r.Idle; p != nil {
 			fmt.Fprintf(w, "%d connections, idle, keep-alive off: server CPU %.3f %% of a core over %.0f s; %v; %.0f B a connection\n",
 				p.Connections, p.CPUPercent, p.WindowS, p.Settled, *r.BytesPerConnection)
