@@ -19,7 +19,6 @@ type Endpoint struct {
 	limits  *limits
 	handler Handler
 	engine  *engine
-	shards  []*Shard // as Handler.Tick sees them
 	pin     Pin
 	addr    netip.AddrPort
 	accepts chan Conn

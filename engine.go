@@ -129,25 +129,6 @@ func (e *engine) stop() error {
 	return errors.Join(errs...)
 }
 
-// each runs fn on the goroutine of every shard and waits until all have, or ctx is done.
-func (e *engine) each(ctx context.Context, fn func(s *shard.Shard, now mono.Time)) error {
-	done := make(chan struct{}, len(e.shards))
-	waiting := 0
-	for _, s := range e.shards {
-		if s.Do(func(now mono.Time) { fn(s, now); done <- struct{}{} }) {
-			waiting++
-		}
-	}
-	for range waiting {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
 // socketConfig is what all sockets of a configuration have in common.
 func socketConfig(l *limits) udp.Config {
 	return udp.Config{

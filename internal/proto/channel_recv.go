@@ -361,6 +361,7 @@ func (m *messages) gap(ch *channel, id, n uint64) {
 	if n == 0 || ch.mode == Latest || mutant.On(mutant.GapSilent) {
 		return
 	}
+	mark.Hit(markGap)
 	m.sh.Stats.Gaps++
 	m.event(Event{Kind: EventGap, Channel: uint16(ch.number), ID: id, N: gapSize(n)})
 }

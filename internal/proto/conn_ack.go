@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
@@ -116,6 +117,7 @@ func (c *Conn) settleRange(now mono.Time, level wire.Level, s *space, r wire.Ack
 			}
 			return false
 		case packetLost:
+			mark.Hit(markSpurious)
 			c.sh.Stats.PacketsSpurious++
 		case packetOutstanding:
 			c.leaveFlight(s, p)

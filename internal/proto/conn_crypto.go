@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
@@ -89,6 +90,9 @@ func (c *Conn) handleCrypto(now mono.Time, level wire.Level, b []byte) int {
 		s.base = to
 		c.event(Event{Kind: EventCrypto, Level: level, Payload: data})
 		return n
+	}
+	if from > s.base {
+		mark.Hit(markCryptoGap)
 	}
 	if need := int(to - s.base); need > len(s.in) {
 		if s.fixed {

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
 )
@@ -117,6 +118,7 @@ func (c *Conn) HandleRetry(now mono.Time, src wire.ConnID, token []byte) bool {
 	if !c.client || c.state != StateHandshaking || h.retried || h.havePeer || len(token) == 0 || len(token) > maxRetryToken {
 		return false
 	}
+	mark.Hit(markRetry)
 	h.retried, h.retrySrc = true, src
 	h.token = append([]byte(nil), token...)
 	c.peer.init(src)

@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/congestion"
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
@@ -65,6 +66,9 @@ func (c *Conn) detectLoss(now mono.Time, level wire.Level, s *space) {
 	if lost.Bytes > 0 {
 		lost.InFlight = inFlight
 		lost.Persistent = lost.Persistent && level == wire.LevelOneRTT && c.rtt.Sampled()
+		if lost.Persistent {
+			mark.Hit(markPersistent)
+		}
 		c.cc.OnLoss(now, lost, &c.rtt)
 	}
 }
@@ -166,6 +170,7 @@ func (c *Conn) eager(level wire.Level) bool {
 // seconds it goes on from there, not from where many silent doublings would have led.
 func (c *Conn) ptoExpired(level wire.Level) {
 	if c.ptoCount >= mtuTries && c.eager(level) && c.rtt.PTO(c.peerAckDelay)<<min(c.ptoCount, 12) > eagerBackoff {
+		mark.Hit(markEagerCap)
 		return
 	}
 	c.ptoCount = min(c.ptoCount+1, 20)
@@ -187,7 +192,8 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 		// What waits at 1-RTT must not starve behind a Finished that the server, confirmed, no longer answers.
 		c.ptoExpired(wire.LevelOneRTT)
 	} else {
-		c.ptoExpired(level)
+		mark.Hit(markProbe)
+	c.ptoExpired(level)
 	}
 	if c.silentSince == mono.Never {
 		c.silentSince = now

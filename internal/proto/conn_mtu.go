@@ -145,6 +145,7 @@ func (m *mtuState) passed(size uint16) {
 // mtuSilence falls back when probes go unanswered: they may have been too large. The size is searched for again.
 func (c *Conn) mtuSilence(now mono.Time) {
 	if c.mtu.size > minDatagram {
+		mark.Hit(markSilence)
 		c.mtuFallBack(now, c.mtu.ceiling)
 	}
 }

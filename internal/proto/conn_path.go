@@ -115,6 +115,7 @@ func (c *Conn) handlePathResponse(now mono.Time, b []byte, p *wire.Packet) int {
 	}
 	switch {
 	case data == m.challenge[newPath]:
+		mark.Hit(markPathValidated)
 		c.trace(now, TracePath, 2, 0, 0)
 		c.settlePath(now)
 	case data == m.challenge[oldPath] && p.Path.Remote == m.old.Remote && m.tries < maxChallengeTries:
@@ -242,7 +243,7 @@ func (c *Conn) buildProbe(now mono.Time, buf []byte, t *wire.Train) bool {
 			size = len(b) + minPayload + int(s.tagLen) // an answer to an unknown address must not amplify
 		}
 	}
-	b = append(b, zeros[:size-int(s.tagLen)-len(b)]...)
+	clear(b[len(b) : size-int(s.tagLen)])
 	c.commit(now, wire.LevelOneRTT, t, pnOff, pnLen, size, recs, true, flagPath)
 	t.Path, t.Len, t.SegmentSize, t.Segments = path, size, size, 1
 	c.dropMove()

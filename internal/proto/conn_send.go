@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/invariant"
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
@@ -174,6 +175,7 @@ func (c *Conn) buildPacket(now mono.Time, b []byte, t *wire.Train, eliciting boo
 	}
 	isEliciting := len(b) > ackEnd
 	if !isEliciting && s.ackOnly >= ackOnlyPackets && len(b) < limit && c.bytesInFlight < c.cc.Window() {
+		mark.Hit(markAckPing)
 		b = wire.AppendPing(b)
 		s.sent.add(record{kind: recPing})
 		isEliciting = true
@@ -209,6 +211,7 @@ func (c *Conn) appendControl(now mono.Time, s *space, b []byte, limit int, elici
 
 // withholdAck leaves an ACK out that would have to leave alone. The next packet that asks for one is another chance.
 func (c *Conn) withholdAck(s *space) {
+	mark.Hit(markWithheld)
 	c.sh.Stats.AcksWithheld++
 	s.recv.sentAck()
 }

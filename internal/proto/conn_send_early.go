@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
@@ -9,6 +10,7 @@ import (
 // buildHandshake builds one datagram of Initial and Handshake packets, coalesced (RFC 9000 §12.2).
 func (c *Conn) buildHandshake(now mono.Time, buf []byte, t *wire.Train) bool {
 	if !c.validated && c.amplify < minDatagram && !mutant.On(mutant.AmplificationFree) {
+		mark.Hit(markAmplification)
 		return false
 	}
 	b := buf[:0:minDatagram]

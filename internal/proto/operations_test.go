@@ -147,22 +147,90 @@ func (w *world) forge(s *side) {
 		return
 	}
 	var payload []byte
-	if kind&4 != 0 && len(w.flying) > 0 {
-		d := &w.flying[int(kind>>3)%len(w.flying)].d
+	if kind&0x7c == 0x7c && len(w.flying) > 0 {
+		d := &w.flying[n%len(w.flying)].d
 		payload = append(payload, d.packets[0].Payload...)
 		payload = payload[:min(n*5, len(payload))]
-	} else {
+	} else if kind&0x7c == 0x18 {
 		n = min(n, len(w.b))
 		payload = append(payload, w.b[:n]...)
 		w.b = w.b[n:]
+	} else {
+		for range 1 + n%4 {
+			payload = w.frame(payload, s)
+		}
 	}
 	w.honest = false
 	from := s.peer.addr
-	if kind&0x80 != 0 {
+	if kind&0xe0 == 0xe0 {
 		from[16] ^= kind
 	}
 	s.attackAt(level, from, payload)
 }
+
+// frame appends a well-formed frame whose values lie near those that the receiver's state makes interesting.
+func (w *world) frame(b []byte, s *side) []byte {
+	c := &s.c
+	near := func(n uint64) uint64 { // within -2 … +5 of n, seldom far away
+		v := w.byte()
+		if v >= 254 {
+			return wire.MaxVarint >> (w.byte() & 63)
+		}
+		return max(n+uint64(v>>5), 2) - 2
+	}
+	below := func(n uint64) uint64 { return n - min(n, near(4)) } // within -7 … 0
+	ch := uint64(worldChannels[int(w.byte())%len(worldChannels)])
+	next, counted := uint64(0), uint64(0)
+	if r := c.msgs.existing(uint8(ch)); r != nil {
+		next, counted = r.next, r.counted
+	}
+	keyed := ch == 2
+	id, _ := wire.MakeConnID([]byte("forged-id"))
+	switch w.byte() % 16 {
+	case 0, 1:
+		a := below(c.app.next)
+		return append(b, ack(wire.AckRange{Smallest: a - min(a, uint64(w.byte()&15)), Largest: a})...)
+	case 2, 3:
+		return wire.AppendMessage(b, ch, near(next), uint64(w.byte()&3), keyed, text9(int(w.byte())))
+	case 4, 5:
+		total := 1 + uint64(w.byte())*4
+		off := near(total/2) % total
+		data := text9(int(w.byte()))[1:]
+		return wire.AppendFragment(b, &wire.Fragment{
+			Channel: ch, ID: near(next), Key: uint64(w.byte() & 3), Keyed: keyed, Offset: off, Total: total, Data: data[:min(uint64(len(data)), total-off)],
+		})
+	case 6:
+		return wire.AppendSkip(b, ch, near(next), near(counted+32*uint64(w.byte())))
+	case 7:
+		return wire.AppendMaxChannel(wire.AppendMaxData(b, near(c.msgs.limit)), ch, near(1<<14))
+	case 8:
+		return wire.AppendChannelBlocked(wire.AppendBlocked(b, near(c.msgs.advertised)), ch, near(1<<14))
+	case 9:
+		seq := near(c.peer.seq + 1)
+		return wire.AppendNewConnectionID(b, &wire.NewConnectionID{Seq: seq, RetirePriorTo: seq - min(seq, uint64(w.byte()&7)), ID: id})
+	case 10:
+		return wire.AppendRetireConnectionID(b, below(c.ids.next))
+	case 11:
+		return wire.AppendPathChallenge(b, uint64(w.byte()))
+	case 12:
+		v := uint64(w.byte())
+		if m := c.move; m != nil {
+			v = m.challenge[v&1]
+		}
+		return wire.AppendPathResponse(b, v)
+	case 13:
+		return wire.AppendAckFrequency(b, &wire.AckFrequency{Seq: near(c.ackAsk.peerNext), Threshold: uint64(w.byte())})
+	case 14:
+		return append(b, wire.FrameImmediateAck, 0, wire.FramePing)
+	}
+	if c.client {
+		return append(b, wire.FrameHandshakeDone)
+	}
+	return wire.AppendCrypto(b, near(2000), text9(int(w.byte())))
+}
+
+// text9 makes 9 bytes and n more.
+func text9(n int) []byte { return []byte(text(n, 9+n)) }
 
 // randomHistory makes a history of n bytes from a seed.
 func randomHistory(seed uint64, n int) []byte {
@@ -194,6 +262,32 @@ func TestHistoriesKeepEveryPromise(t *testing.T) {
 	}
 }
 
+// TestHistoriesWithAHostilePeer plays such histories with forged frames among them: the books must be right at any time, and
+// memory must come back.
+func TestHistoriesWithAHostilePeer(t *testing.T) {
+	seed := uint64(0)
+	defer func() {
+		if r := recover(); r != nil || t.Failed() {
+			t.Errorf("seed %d: %v", seed, r)
+		}
+	}()
+	closed := map[uint64]int{}
+	for ; seed < uint64(*worlds) && !t.Failed(); seed++ {
+		w := newWorld(t, randomHistory(seed, 900))
+		w.raw = true
+		w.play()
+		for _, z := range w.citizens {
+			if e := z.s.closed; e != nil && !e.Remote && !e.App {
+				closed[e.Code]++
+			}
+		}
+		w.heal()
+	}
+	for code, n := range closed {
+		t.Logf("closed with %v: %d times", wire.ErrorCode(code), n)
+	}
+}
+
 // FuzzOperations plays arbitrary histories, with frames that no honest peer would send among them.
 func FuzzOperations(f *testing.F) {
 	for seed := range uint64(8) {
@@ -207,5 +301,44 @@ func FuzzOperations(f *testing.F) {
 		w.raw = true
 		w.play()
 		w.heal()
+	})
+}
+
+// FuzzPacket gives arbitrary bytes, as the frames of an authentic packet, to either end at each level: in the middle of the
+// handshake, or connected with messages on their way. What comes of it is a valid frame or a close with a code.
+func FuzzPacket(f *testing.F) {
+	for typ := range byte(0x40) {
+		f.Add(typ, sample(typ))
+	}
+	f.Fuzz(func(t *testing.T, where byte, payload []byte) {
+		if len(payload) > 1400 {
+			return
+		}
+		w := newWorld(t, []byte{1, where & 128, 0, 0})
+		if where&128 == 0 {
+			for range 6 {
+				w.citizens[0].post()
+				w.citizens[1].post()
+				w.run(mono.Millisecond)
+			}
+		} else {
+			w.run(mono.Duration(where>>2&15) * 2 * mono.Millisecond)
+		}
+		s := [2]*side{w.client, w.server}[where>>6&1]
+		level := wire.Level(where&3) % wire.NumLevels
+		sp := s.c.space(level)
+		if sp == nil || s.peer.c.space(level) == nil {
+			return
+		}
+		w.honest = false
+		s.attackAt(level, s.peer.addr, payload)
+		w.settle()
+		w.books()
+		if e := s.closed; e != nil && !e.Remote && e.Code == uint64(wire.NoError) {
+			t.Fatalf("closed without a code: %+v", e)
+		}
+		if n := s.c.heap(); n > 2<<20 {
+			t.Fatalf("one packet of %d bytes made the connection hold %d", len(payload), n)
+		}
 	})
 }

@@ -16,16 +16,15 @@ import (
 // A pair is two connections joined by a link in virtual time. Packets cross it unprotected: protection is another
 // room's. The handshake's session is a script of four flights with the sizes of a TLS handshake.
 type pair struct {
-	t       testing.TB
-	now     mono.Time
-	client  *side
-	server  *side
-	rng     *rand.Rand
-	link    link
-	flying  []flight
-	seq     int
-	trace   uint64 // hash of everything sent
-	cleanup bool
+	t      testing.TB
+	now    mono.Time
+	client *side
+	server *side
+	rng    *rand.Rand
+	link   link
+	flying []flight
+	seq    int
+	trace  uint64 // hash of everything sent
 }
 
 // link is how the pair's datagrams fare.

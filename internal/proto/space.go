@@ -3,6 +3,7 @@ package proto
 import (
 	"math"
 
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
 )
@@ -96,6 +97,7 @@ func (r *received) insert(pn uint64, now mono.Time) (disordered bool) {
 		r.ranges[i].Smallest = pn
 	default:
 		if n == maxReceivedRanges { // the oldest is forgotten; the replay window still refuses its packets
+			mark.Hit(markRanges)
 			if i == 0 {
 				return disordered
 			}
