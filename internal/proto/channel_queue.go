@@ -371,6 +371,8 @@ func (m *messages) evaluate(ch *channel) {
 	ch.waits = m.obstacle(ch)
 	m.arm(ch, armedFresh, ch.waits == waitNothing)
 	switch ch.waits {
+	case waitIDs:
+		mark.Hit(markIDs)
 	case waitCredit:
 		mark.Hit(markStalled)
 		if ch.blockedAt != ch.limit+1 {

@@ -119,7 +119,11 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 		if s == nil || !c.awaits(l, s) {
 			continue
 		}
-		if t := s.lastEliciting.Add(c.backoff(l)); t < at {
+		from := s.lastEliciting
+		if s.eliciting == 0 {
+			from = c.hs.lastSent
+		}
+		if t := from.Add(c.backoff(l)); t < at {
 			at, level = t, l
 		}
 	}
@@ -188,12 +192,12 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 		c.trim(now, s)
 		return
 	}
+	mark.Hit(markProbe)
 	if c.complete {
 		// What waits at 1-RTT must not starve behind a Finished that the server, confirmed, no longer answers.
 		c.ptoExpired(wire.LevelOneRTT)
 	} else {
-		mark.Hit(markProbe)
-	c.ptoExpired(level)
+		c.ptoExpired(level)
 	}
 	if c.silentSince == mono.Never {
 		c.silentSince = now
@@ -206,6 +210,9 @@ func (c *Conn) onRecoveryTimeout(now mono.Time) {
 	c.trace(now, TracePTO, uint64(level), uint64(c.ptoCount), 0)
 	if level != wire.LevelOneRTT {
 		// Both handshake levels probe together: their packets share a datagram (RFC 9002 §6.2.4).
+		if !c.awaits(level, s) {
+			mark.Hit(markDeadlock)
+		}
 		for l := range wire.LevelOneRTT {
 			if s := c.space(l); s != nil && s.canWrite {
 				c.probeSpace(now, s)
