@@ -70,7 +70,7 @@ func (c *Conn) buildEarly(now mono.Time, level wire.Level, s *space, b []byte, t
 		b = c.appendAck(now, s, b, limit)
 	}
 	ackEnd := len(b)
-	if c.bytesInFlight < c.cc.Window() || c.hs.probe[level] {
+	if c.bytesInFlight < c.cc.Window() || c.hs.probe[level] && c.probes > 0 {
 		b = c.appendCrypto(level, s, b, limit)
 		if len(b) == ackEnd && c.hs.probe[level] && len(b) < limit {
 			b = wire.AppendPing(b)
