@@ -2,6 +2,7 @@ package proto
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -428,6 +429,26 @@ func TestRecoverySendsNothingIntoAFullWindow(t *testing.T) {
 	}
 }
 
+// TestRecoveryLeavesNoNumberOutForNothing: numbers are skipped by packets, not by attempts to build one, or a connection that is kept
+// waiting would fill its log with them.
+func TestRecoveryLeavesNoNumberOutForNothing(t *testing.T) {
+	r := newScript(t, func(c *Config) { c.Congestion = uint8(congestion.NewReno) })
+	for range 40 {
+		r.s.say(0, text(1, 1100))
+	}
+	r.s.flush()
+	r.wantsData(11)
+	r.s.c.skipIn = 20
+	next := r.s.c.app.next
+	for range 1000 {
+		r.s.flush()
+	}
+	r.wants()
+	if r.s.c.app.next != next || r.s.c.skipIn != 20 {
+		t.Errorf("the next number went from %d to %d without a packet", next, r.s.c.app.next)
+	}
+}
+
 func TestRecoveryGrowsNoWindowThatIsNotUsed(t *testing.T) {
 	for _, kind := range []congestion.Kind{congestion.Adaptive, congestion.NewReno} {
 		r := newScript(t, func(c *Config) { c.Congestion = uint8(kind) })
@@ -549,4 +570,32 @@ func TestRecoveryLeavesABlackHoleWhenSmallerPacketsPass(t *testing.T) {
 	if n := r.s.c.MaxDatagram(); n != minDatagram {
 		t.Errorf("datagrams of %d bytes although only smaller ones pass", n)
 	}
+}
+
+// TestRecoveryRepeatsALostFinishedBehindAFullWindow: a client whose Finished was declared lost, while a window of messages that
+// nobody can read yet is in flight, must repeat it all the same: nothing else can be acknowledged before it.
+func TestRecoveryRepeatsALostFinishedBehindAFullWindow(t *testing.T) {
+	p := newPair(t, 1, nil)
+	pings, finished := 0, 0
+	p.link.drop = func(from *side, d *datagram) bool {
+		d.packets = slices.DeleteFunc(d.packets, func(pk wire.Packet) bool {
+			switch {
+			case pk.Level != wire.LevelHandshake:
+				return false
+			case from == p.server:
+				return pings < 3 // the client has nothing to answer, and probes with PING
+			case strings.Contains(describe(pk.Payload), "CRYPTO"):
+				finished++
+				return finished == 1
+			}
+			pings++
+			return pings <= 3
+		})
+		return false
+	}
+	p.until(5*mono.Second, "the client's half", func() bool { return p.client.c.Complete() })
+	for i := range 100 {
+		p.client.say(0, text(i, 1000))
+	}
+	p.until(10*mono.Second, "everything", func() bool { return len(p.server.messages) == 100 })
 }

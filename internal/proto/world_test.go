@@ -320,6 +320,9 @@ func (w *world) books() {
 		if !c.validated && s.bytes > amplification*s.received {
 			w.t.Fatalf("%s: %d bytes to an address that sent %d", s.name, s.bytes, s.received)
 		}
+		if n := c.heap(); n > 4<<20 {
+			w.t.Fatalf("%s: holds %d bytes", s.name, n)
+		}
 		if c.msgs.chans != nil {
 			checkCounts(w.t, &c.msgs)
 		}
