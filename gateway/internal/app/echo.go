@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"unsafe"
 
 	"godwit.example/godwit"
 )
@@ -72,13 +73,16 @@ func (e *echo) keep(c godwit.Conn, m godwit.Message) {
 		e.late[c] = b
 		c.SetTag(backlogged)
 	}
-	if b.bytes += len(m.Payload); b.bytes > maxBacklog {
+	if b.bytes += cost(m); b.bytes > maxBacklog {
 		c.CloseWithError(closeCode, "the echo's backlog is full: read faster than you write")
 		return
 	}
 	m.Payload = slices.Clone(m.Payload)
 	b.messages = append(b.messages, m)
 }
+
+// cost is what a message of the backlog is counted as: an empty one takes room too.
+func cost(m godwit.Message) int { return len(m.Payload) + int(unsafe.Sizeof(m)) }
 
 // writable sends from the backlog what there is room for now.
 func (e *echo) writable(c godwit.Conn) {
@@ -93,7 +97,7 @@ func (e *echo) writable(c godwit.Conn) {
 			b.messages = slices.Delete(b.messages, 0, i)
 			return
 		}
-		b.bytes -= len(m.Payload)
+		b.bytes -= cost(m)
 	}
 	delete(e.late, c)
 	c.SetTag(0)
