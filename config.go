@@ -85,21 +85,22 @@ type Config struct {
 // Tuning holds switches for measurements and unusual machines. It is exempt from compatibility: fields may change
 // meaning or go in any release.
 type Tuning struct {
-	NoGSO          bool   // send one datagram a system call entry
-	NoGRO          bool   // receive datagrams one by one
-	NoECN          bool   // do not set or read ECN
-	MaxDatagram    int    // ceiling of path MTU discovery in bytes; default 1,452
-	SocketBuffer   int    // bytes asked of the kernel for each socket's buffers; default 4 MiB
-	MailboxBytes   int    // bytes that may wait for a shard; default 8 MiB
-	HalfOpen       int    // unauthenticated handshakes a shard; default 256
-	Workers        int    // handshakes computed at once; default GOMAXPROCS
-	PoolBytes      int    // bytes of a shard's buffer pool; default 256 MiB
-	CycleMessages  int    // messages after which a shard turns from receiving to sending; default 2,500
-	Congestion     string // "adaptive", "newreno" or "fixed"; default "adaptive"
-	AlwaysRetry    bool   // ask every client for a Retry token
-	ServerID       int    // identifies the server in connection IDs, 0 to 2^24-1
-	AcceptBacklog  int    // connections that may wait for Accept; default 1,024
-	ReceiveBacklog int    // unreliable messages a connection keeps for Receive; default 1,024
+	NoGSO          bool          // send one datagram a system call entry
+	NoGRO          bool          // receive datagrams one by one
+	NoECN          bool          // do not set or read ECN
+	MaxDatagram    int           // ceiling of path MTU discovery in bytes; default 1,452
+	SocketBuffer   int           // bytes asked of the kernel for each socket's buffers; default 4 MiB
+	MailboxBytes   int           // bytes that may wait for a shard; default 8 MiB
+	HalfOpen       int           // unauthenticated handshakes a shard; default 256
+	Workers        int           // handshakes computed at once; default GOMAXPROCS
+	PoolBytes      int           // bytes of a shard's buffer pool; default 256 MiB
+	Spin           time.Duration // how long a shard without work looks for more before it sleeps, while work comes faster than that; default 0
+	CycleMessages  int           // messages after which a shard turns from receiving to sending; default 2,500
+	Congestion     string        // "adaptive", "newreno" or "fixed"; default "adaptive"
+	AlwaysRetry    bool          // ask every client for a Retry token
+	ServerID       int           // identifies the server in connection IDs, 0 to 2^24-1
+	AcceptBacklog  int           // connections that may wait for Accept; default 1,024
+	ReceiveBacklog int           // unreliable messages a connection keeps for Receive; default 1,024
 
 	Simulation *shard.Simulation // set by package godwittest: nil is the real world
 }

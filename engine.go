@@ -44,6 +44,7 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 		cfg := shard.Config{
 			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, Drop: e.arenas[i].drop(), MaxSlots: slots,
 			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
+			Spin: l.Tuning.Spin,
 		}
 		if e.sim == nil {
 			cfg.Clock, cfg.Slow, cfg.Fault = mono.Now, e.slow.report(l), fault(l)

@@ -34,6 +34,7 @@ const (
 	maxDatagramBytes    = 65527
 	maxKey              = 1<<62 - 1
 	reassemblyPerBuffer = 1 << 20
+	mostSpin            = time.Millisecond
 )
 
 // limits is a Config with every default filled in and every value checked. It is not changed afterwards.
@@ -94,6 +95,9 @@ func resolve(c *Config) (*limits, error) {
 	l.HandshakeTimeout = duration(l.HandshakeTimeout, defaultHandshake)
 	l.Linger = duration(l.Linger, defaultLinger)
 	l.TickInterval = duration(l.TickInterval, defaultTick)
+	if l.Tuning.Spin < 0 || l.Tuning.Spin > mostSpin {
+		return nil, badField("Tuning.Spin", l.Tuning.Spin, fmt.Sprintf("0 to %v", mostSpin))
+	}
 	if l.HandshakeTimeout == 0 {
 		return nil, badField("HandshakeTimeout", c.HandshakeTimeout, "positive, or 0 for the default")
 	}

@@ -37,6 +37,7 @@ type Stats struct {
 	Faults                             uint64 // connections dropped for an error of this library
 	SlowHandlers, Panics               uint64 // handler calls over a millisecond; panics given to Config.Panic
 	PoolHeld                           int64  // bytes of the buffer pools
+	Waits, Spins                       uint64 // times that a shard slept until there was work; that it looked again instead
 	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
 	GSO, GRO                           bool   // in force on every socket
 	ReceiveBuffer                      int    // bytes the kernel granted each socket; the least of them
@@ -92,6 +93,8 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Faults += n.Faults
 	st.SlowHandlers += n.SlowHandlers
 	st.PoolHeld += n.PoolHeld
+	st.Waits += n.Socket.Waits
+	st.Spins += n.Spins
 	st.ReadCalls += n.Socket.ReadCalls
 	st.WriteCalls += n.Socket.WriteCalls
 	st.KernelDrops += n.Socket.KernelDrops

@@ -51,6 +51,7 @@ func newClients(c *Config) (*clients, error) {
 		Close:    t.closed,
 	}
 	t.lib.TickInterval = tickInterval(c.Rate)
+	t.lib.Tuning.Spin = c.spin()
 	return t, nil
 }
 

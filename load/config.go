@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"godwit.example/godwit"
@@ -65,6 +66,38 @@ type Config struct {
 	// Progress, if it is set, is called about ten times a second with what is
 	// being done, how much of it is done, and how much there is.
 	Progress func(what string, done, total time.Duration)
+}
+
+// The generator of an open loop looks for messages instead of sleeping if they
+// are due so often: a thread that sleeps may be woken later than the next one is
+// due, most of all in a virtual machine whose idle CPUs are given back to the host.
+const (
+	spinPeriods = 2
+	mostSpin    = 200 * time.Microsecond
+)
+
+// spin returns how long the client looks for work before it sleeps.
+func (c *Config) spin() time.Duration {
+	if c.Client != nil && c.Client.Tuning.Spin != 0 {
+		return c.Client.Tuning.Spin
+	}
+	if c.Rate == 0 {
+		return 0
+	}
+	if d := time.Duration(spinPeriods / c.Rate * float64(time.Second)); d <= mostSpin {
+		return d
+	}
+	return 0
+}
+
+// sleep returns how much of a wait is slept through; the loop calls again for
+// the rest of it.
+func (c *Config) sleep(d time.Duration) time.Duration {
+	if d < c.spin() {
+		runtime.Gosched()
+		return 0
+	}
+	return d
 }
 
 // resolve fills in the defaults and checks the rest.

@@ -14,9 +14,11 @@ import (
 // that Go runs on.
 const tick = time.Second / 100
 
-// machine is what /proc/stat says of all CPUs together since the machine started.
+// machine is what /proc/stat says of all CPUs together since the machine started,
+// and what the hypervisor kept of each of them.
 type machine struct {
 	busy, steal, all time.Duration
+	kept             []time.Duration
 	ok               bool // it could be read
 }
 
@@ -28,22 +30,14 @@ func readMachine() machine {
 	return parseMachine(string(text), interruptsApart())
 }
 
-// parseMachine reads the first line of /proc/stat: cpu, user, nice, system, idle,
-// iowait, irq, softirq, steal, guest, guest_nice. Guest times are part of user and
-// nice.
+// parseMachine reads /proc/stat: a line for all CPUs and one for each, of user, nice,
+// system, idle, iowait, irq, softirq, steal, guest, guest_nice. Guest times are part
+// of user and nice.
 func parseMachine(text string, interruptsApart bool) machine {
-	line, _, _ := strings.Cut(text, "\n")
-	fields := strings.Fields(line)
-	if len(fields) < 9 || fields[0] != "cpu" {
+	line, rest, _ := strings.Cut(text, "\n")
+	t, ok := parseCPU(line)
+	if !ok {
 		return machine{}
-	}
-	var t [8]time.Duration
-	for i := range t {
-		n, err := strconv.ParseInt(fields[i+1], 10, 64)
-		if err != nil {
-			return machine{}
-		}
-		t[i] = time.Duration(n) * tick
 	}
 	m := machine{busy: t[0] + t[1] + t[2], steal: t[7], ok: true}
 	for _, d := range t {
@@ -52,7 +46,30 @@ func parseMachine(text string, interruptsApart bool) machine {
 	if !interruptsApart {
 		m.busy += t[5] + t[6]
 	}
+	for line := range strings.Lines(rest) {
+		one, ok := parseCPU(line)
+		if !ok {
+			break // the lines of other things follow
+		}
+		m.kept = append(m.kept, one[7])
+	}
 	return m
+}
+
+// parseCPU reads one line, up to its steal time.
+func parseCPU(line string) (t [8]time.Duration, ok bool) {
+	fields := strings.Fields(line)
+	if len(fields) < 9 || !strings.HasPrefix(fields[0], "cpu") {
+		return t, false
+	}
+	for i := range t {
+		n, err := strconv.ParseInt(fields[i+1], 10, 64)
+		if err != nil {
+			return t, false
+		}
+		t[i] = time.Duration(n) * tick
+	}
+	return t, true
 }
 
 // interruptsApart reports whether the time of interrupts must be left out when the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +13,9 @@ import (
 )
 
 func TestMachineTimesAreRead(t *testing.T) {
-	const text = "cpu  100 20 30 400 5 6 70 8 50 0\ncpu0 1 2 3 4\nintr 1\n"
+	const text = "cpu  100 20 30 400 5 6 70 8 50 0\ncpu0 60 10 20 200 3 3 40 2 0 0\ncpu1 40 10 10 200 2 3 30 6 50 0\nintr 1 2 3 4 5 6 7 8 9\n"
 	m := parseMachine(text, true)
-	if !m.ok || m.busy != 150*tick || m.steal != 8*tick || m.all != 639*tick {
+	if !m.ok || m.busy != 150*tick || m.steal != 8*tick || m.all != 639*tick || !slices.Equal(m.kept, []time.Duration{2 * tick, 6 * tick}) {
 		t.Errorf("%+v", m)
 	}
 	// Where the kernel charges interrupts to processes as well, they belong to
@@ -44,17 +45,17 @@ func TestProcessTimesAreReadBehindAnyName(t *testing.T) {
 }
 
 func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
-	a := sample{at: begin, machine: machine{ok: true}, ownOK: true, serverOK: true}
+	a := sample{at: begin, machine: machine{ok: true, kept: []time.Duration{time.Second, time.Second}}, ownOK: true, serverOK: true}
 	b := a
 	b.at = begin.Add(10 * time.Second)
 	b.echoed = 200_000
-	b.machine = machine{busy: 9 * time.Second, steal: time.Second, all: 20 * time.Second, ok: true}
+	b.machine = machine{busy: 9 * time.Second, steal: time.Second, all: 20 * time.Second, ok: true, kept: []time.Duration{1200 * time.Millisecond, 1800 * time.Millisecond}}
 	b.own = 4 * time.Second
 	b.server = 3 * time.Second
 
 	u := usageBetween(&a, &b, true)
-	if *u.serverPercent != 30 || *u.serverMicros != 15 || *u.other != 0.1 || *u.steal != 0.05 {
-		t.Errorf("server %v %%, %v µs, others %v, steal %v", *u.serverPercent, *u.serverMicros, *u.other, *u.steal)
+	if *u.serverPercent != 30 || *u.serverMicros != 15 || *u.other != 0.1 || *u.steal != 0.05 || *u.stolen != 0.08 {
+		t.Errorf("server %v %%, %v µs, others %v, steal %v, of one CPU %v", *u.serverPercent, *u.serverMicros, *u.other, *u.steal, *u.stolen)
 	}
 	u = usageBetween(&a, &b, false)
 	if *u.other != 0.25 {

@@ -127,7 +127,7 @@ func (t *tcpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 			if len(t.dirty) > 0 {
 				wait = blockedWait
 			}
-			pollFor(t.epoll, min(next.Sub(mono.Now()), wait))
+			pollFor(t.epoll, min(t.cfg.sleep(next.Sub(mono.Now())), wait))
 			continue
 		}
 		for _, e := range t.ready[:n] {

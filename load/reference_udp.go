@@ -146,7 +146,7 @@ func (t *udpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 			if len(t.out.Outs) > 0 {
 				wait = blockedWait
 			}
-			if left := next.Sub(mono.Now()); left > 0 {
+			if left := t.cfg.sleep(next.Sub(mono.Now())); left > 0 {
 				t.engine.Wait(min(left, wait))
 			}
 			continue

@@ -95,6 +95,9 @@ const (
 	leastSent   = 0.999
 	mostLate    = 100 * time.Microsecond
 	mostForeign = 0.08
+	// A CPU that is away for a hundredth of the time is what the 99th percentile
+	// of the latency would show.
+	mostStolen = 0.01
 )
 
 // reasons says why a run measured something else than it was meant to.
@@ -112,6 +115,9 @@ func reasons(g *generator, u *usage) []string {
 	}
 	if u.steal != nil && *u.steal > mostForeign {
 		why = append(why, fmt.Sprintf("the hypervisor kept %.1f %% of the machine, more than %g %%", 100**u.steal, 100*mostForeign))
+	}
+	if g.open && u.stolen != nil && *u.stolen > mostStolen {
+		why = append(why, fmt.Sprintf("the hypervisor kept %.1f %% of one CPU, more than %g %%", 100**u.stolen, 100*mostStolen))
 	}
 	if s.returned == 0 {
 		why = append(why, "no message came back: does the server run the echo application?")

@@ -62,12 +62,17 @@ func TestEachBoundOfValidityIsChecked(t *testing.T) {
 	n, g := newTest(Config{Connections: 2, Size: 64, Rate: 20_000})
 	g.begin(n.now, 0, 100*ms)
 	n.run(t, g, 0)
-	if why := reasons(g, &usage{other: ptr(0.08), steal: ptr(0.08)}); len(why) != 0 {
+	if why := reasons(g, &usage{other: ptr(0.08), steal: ptr(0.08), stolen: ptr(0.01)}); len(why) != 0 {
 		t.Errorf("invalid at the bounds: %q", why)
 	}
-	if why := reasons(g, &usage{other: ptr(0.081), steal: ptr(0.081)}); len(why) != 2 {
-		t.Errorf("beyond two bounds: %q", why)
+	if why := reasons(g, &usage{other: ptr(0.081), steal: ptr(0.081), stolen: ptr(0.011)}); len(why) != 3 {
+		t.Errorf("beyond three bounds: %q", why)
 	}
+	g.open = false
+	if why := reasons(g, &usage{stolen: ptr(0.07)}); len(why) != 0 {
+		t.Errorf("a closed loop says nothing about single messages' delay: %q", why)
+	}
+	g.open = true
 	g.stats.sent = g.stats.planned - g.stats.planned/500
 	if why := reasons(g, &usage{}); len(why) != 1 || !strings.Contains(why[0], "planned") {
 		t.Errorf("99.8 %% sent: %q", why)

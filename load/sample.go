@@ -39,6 +39,7 @@ type usage struct {
 	serverMicros  *float64 // a message
 	other         *float64 // share of the machine that neither end of the load used
 	steal         *float64 // share of the machine that the hypervisor kept
+	stolen        *float64 // share that it kept of the CPU that it kept most of
 }
 
 // usageBetween compares two samples. local says that the server runs on this
@@ -59,6 +60,12 @@ func usageBetween(a, b *sample, local bool) usage {
 		return u
 	}
 	u.steal = ptr((b.machine.steal - a.machine.steal).Seconds() / all)
+	for i := range min(len(a.machine.kept), len(b.machine.kept)) {
+		share := (b.machine.kept[i] - a.machine.kept[i]).Seconds() / elapsed
+		if u.stolen == nil || share > *u.stolen {
+			u.stolen = ptr(share)
+		}
+	}
 	if a.ownOK && b.ownOK && (known || !local) {
 		other := (b.machine.busy - a.machine.busy).Seconds() - (b.own - a.own).Seconds()
 		if local {

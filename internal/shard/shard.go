@@ -2,6 +2,7 @@ package shard
 
 import (
 	"hash/maphash"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -44,6 +45,7 @@ type Config struct {
 	MailboxBytes  int
 	PoolBytes     int64
 	CycleMessages int
+	Spin          mono.Duration // how long Run looks for work before it sleeps, while work comes faster than that
 
 	// Server side. NewSession is nil for a shard that only dials.
 	App         App
@@ -122,6 +124,9 @@ type Shard struct {
 	tickAt               mono.Time
 	restAt               mono.Time // when an idle shard gives memory back
 	moved                uint64    // what had come and gone when restAt was set
+	spun                 uint64    // what had come and gone at workedAt
+	workedAt             mono.Time // when spin last saw work
+	brisk                bool      // that work came soon after the work before it
 
 	halfOpen halfOpen
 	retry    *token.Retry
@@ -201,7 +206,15 @@ func (s *Shard) Run() {
 		if s.stopped.Load() {
 			return
 		}
-		if next <= now || !s.mailbox.Sleep() {
+		if next <= now {
+			continue
+		}
+		if s.spin(now) {
+			runtime.Gosched()
+			s.socket.Wait(0)
+			continue
+		}
+		if !s.mailbox.Sleep() {
 			continue
 		}
 		d := mono.Duration(-1)

@@ -32,6 +32,7 @@ type Counters struct {
 	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
 	Faults, SlotsLost               uint64 // panics of this code that cost one connection; slots that could not even be freed
 	KeyUpdates, SlowHandlers        uint64
+	Spins                           uint64 // looks for work that took the place of sleeping
 	KeysEvicted, Rests              uint64 // idle: cipher objects let go, times that a quiet shard gave memory back
 }
 

@@ -147,6 +147,9 @@ func bench(ctx context.Context, o *options, out, progress io.Writer) error {
 				return fmt.Errorf("%s: %w", s.Workload, err)
 			}
 			s.add(r)
+			if !r.Valid {
+				fmt.Fprintf(progress, "%s, run %d: INVALID: %s\n", s.Workload, round+1, strings.Join(r.Reasons, "; "))
+			}
 		}
 	}
 	return report(out, all, o)

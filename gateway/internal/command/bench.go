@@ -29,6 +29,7 @@ type benchFlags struct {
 	reference                bool
 	referenceCPUs            []int
 	buffer                   int
+	spin                     time.Duration
 	without                  []string
 }
 
@@ -70,6 +71,7 @@ func newBench() *cobra.Command {
 	flags.StringVar(&f.admin, "admin", "", "address of the server's admin pages, for its CPU time; without it "+DefaultAdmin+" is tried, off does without")
 	flags.DurationVar(&f.idle, "idle-timeout", 0, "silence that ends a connection; 0 is 60s")
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
+	flags.DurationVar(&f.spin, "spin", 0, "how long the clients look for work before they sleep; 0 is twice the time between two messages if that is at most 200µs, else not at all")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off in the clients for comparison: "+strings.Join(services(), ", "))
 	return cmd
 }
@@ -93,7 +95,7 @@ func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, err
 		return nil, err
 	}
 	client.IdleTimeout = f.idle
-	client.Tuning.SocketBuffer = f.buffer
+	client.Tuning.SocketBuffer, client.Tuning.Spin = f.buffer, f.spin
 	if err := without(&client.Tuning, f.without); err != nil {
 		return nil, err
 	}

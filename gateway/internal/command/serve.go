@@ -24,6 +24,7 @@ type serveFlags struct {
 	listen, admin, app string
 	cert, key, keyLog  string
 	shards, buffer     int
+	spin               time.Duration
 	without            []string
 	idle, drain        time.Duration
 	plain, json        bool
@@ -54,6 +55,7 @@ func newServe() *cobra.Command {
 	flags.DurationVar(&f.drain, "drain-timeout", 5*time.Second, "how long a stopping server waits for its connections")
 	flags.DurationVar(&f.idle, "idle-timeout", 0, "silence that ends a connection; 0 is 60s")
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
+	flags.DurationVar(&f.spin, "spin", 0, "how long a CPU without work looks for more before it sleeps: less latency for more CPU time; at most 1ms")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off for comparison: "+strings.Join(services(), ", "))
 	flags.StringVar(&f.keyLog, "keylog", "", "append TLS secrets to this file for Wireshark; whoever reads it can read the messages")
 	cmd.MarkFlagsRequiredTogether("cert", "key")
@@ -102,7 +104,7 @@ func (f *serveFlags) config(errOut io.Writer) (*godwit.Config, *os.File, error) 
 	cfg := &godwit.Config{
 		Handler: h, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
 		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), // the banner and the summary tell the rest,
-		Tuning: godwit.Tuning{SocketBuffer: f.buffer},
+		Tuning: godwit.Tuning{SocketBuffer: f.buffer, Spin: f.spin},
 	}
 	if err := without(&cfg.Tuning, f.without); err != nil {
 		return nil, nil, err
