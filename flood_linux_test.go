@@ -110,9 +110,17 @@ type flood struct {
 	initials [][]byte // that open, and hold noise where a ClientHello should be
 	engines  []*udp.Engine
 	batch    udp.WriteBatch
-	slots    [64][]byte
+	slots    [floodEntries][]byte
+	counts   [floodEntries]uint64 // datagrams of a slot
 	sent     uint64
 }
+
+// A batch of the flood is single datagrams and a few trains of equal ones side by side, which a sender with segmentation offload
+// makes: it takes all of a CPU to send 100,000 datagrams a second one by one, and another one has to receive them.
+const (
+	floodEntries = 32
+	floodTrain   = 12
+)
 
 func newFlood(t *testing.T, rec *recorder, server udp.Addr) *flood {
 	t.Helper()
@@ -124,7 +132,7 @@ func newFlood(t *testing.T, rec *recorder, server udp.Addr) *flood {
 	}
 	for i := range floodSources { // each in a network of its own: what one network may begin is bounded apart
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i), 1}), 0)
-		e, err := udp.Open(udp.Config{Client: true, Shared: true, Addr: from, DisableGSO: true})
+		e, err := udp.Open(udp.Config{Client: true, Shared: true, Addr: from})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +140,7 @@ func newFlood(t *testing.T, rec *recorder, server udp.Addr) *flood {
 		f.engines = append(f.engines, e)
 	}
 	for i := range f.slots {
-		f.slots[i] = make([]byte, 0, 4096)
+		f.slots[i] = make([]byte, 0, floodTrain*4096)
 	}
 	return f
 }
@@ -209,6 +217,25 @@ func (f *flood) next(dst []byte) []byte {
 	}
 }
 
+// fill makes slot i: one datagram, or a train of them, cut or filled up with noise to one length.
+func (f *flood) fill(i int) udp.Out {
+	if f.rng.IntN(4) != 0 {
+		f.slots[i], f.counts[i] = f.next(f.slots[i][:0]), 1
+		return udp.Out{Data: f.slots[i], Remote: f.server}
+	}
+	size := 1 + f.rng.IntN(wire.MinInitialSize)
+	b := f.slots[i][:0]
+	for range floodTrain {
+		one := f.next(b[len(b):])
+		if len(one) < size {
+			one = append(one, f.some(size-len(one))...)
+		}
+		b = b[:len(b)+size] // where one lies already
+	}
+	f.slots[i], f.counts[i] = b, floodTrain
+	return udp.Out{Data: b, Segment: size, Remote: f.server}
+}
+
 // run sends at the given rate until the time is over. It is its own clock: what it could not send in time it sends later.
 func (f *flood) run(rate float64, d time.Duration) {
 	start := time.Now()
@@ -224,12 +251,13 @@ func (f *flood) run(rate float64, d time.Duration) {
 		}
 		f.batch.Outs = f.batch.Outs[:0]
 		for i := range f.slots {
-			f.slots[i] = f.next(f.slots[i][:0])
-			f.batch.Outs = append(f.batch.Outs, udp.Out{Data: f.slots[i], Remote: f.server})
+			f.batch.Outs = append(f.batch.Outs, f.fill(i))
 		}
 		e := f.engines[f.rng.IntN(len(f.engines))]
 		n, _ := e.Write(&f.batch)
-		f.sent += uint64(n)
+		for _, count := range f.counts[:n] {
+			f.sent += count
+		}
 		if f.rng.IntN(8) == 0 { // damage that seems to come from the live client itself
 			_, _ = f.rec.back.Write(f.next(f.slots[0][:0]))
 		}

@@ -229,8 +229,11 @@ func runSim(ctx context.Context, r *runner) error {
 	if r.seeds <= defaultSeeds {
 		return err
 	}
-	_, packed := r.goTest(ctx, "-run=SameFuture", "./internal/proto", "-histories="+n)
-	return errors.Join(err, packed)
+	for _, room := range []string{"./internal/proto", "./internal/shard"} {
+		_, packed := r.goTest(ctx, "-run=SameFuture", "-timeout=60m", room, "-histories="+n)
+		err = errors.Join(err, packed)
+	}
+	return err
 }
 
 func runRace(ctx context.Context, r *runner) error {
