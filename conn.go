@@ -63,7 +63,8 @@ func (c Conn) Send(ch Channel, p []byte) error {
 	if ch >= maxChannels {
 		return errChannel(ch)
 	}
-	m := shard.Outbound{Payload: p, Channel: uint16(ch), Reliable: c.ep.limits.reliable[ch]}
+	var m shard.Outbound // filled in place: a literal is put together elsewhere and copied
+	m.Payload, m.Channel, m.Reliable = p, uint16(ch), c.ep.limits.reliable[ch]
 	s := c.shard()
 	if status := s.Send(c.ref(), &m); status != shard.Sent {
 		return c.sendError(s, status, &m)
@@ -82,9 +83,9 @@ func (c Conn) SendMessage(m Message) error {
 	if m.Key > maxKey {
 		return fmt.Errorf("godwit: key %#x is not below 2^62", m.Key)
 	}
-	o := shard.Outbound{
-		Payload: m.Payload, Channel: uint16(m.Channel), Key: m.Key, Tag: m.Tag, TTL: max(m.TTL, 0), Reliable: c.ep.limits.reliable[m.Channel],
-	}
+	var o shard.Outbound
+	o.Payload, o.Channel, o.Key, o.Tag, o.TTL = m.Payload, uint16(m.Channel), m.Key, m.Tag, max(m.TTL, 0)
+	o.Reliable = c.ep.limits.reliable[m.Channel]
 	s := c.shard()
 	if status := s.Send(c.ref(), &o); status != shard.Sent {
 		return c.sendError(s, status, &o)

@@ -27,6 +27,9 @@ const (
 	// prefixLen is what precedes the header: the payload's length.
 	prefixLen = 8
 
+	// MaxInPlace is the longest payload for Begin.
+	MaxInPlace = ChunkSize - PayloadOffset
+
 	// PayloadOffset is how far the payload lies behind the start of its item.
 	PayloadOffset = prefixLen + HeaderLen
 )
@@ -81,24 +84,44 @@ func itemLen(payload int) int { return (PayloadOffset + payload + 7) &^ 7 }
 // from any goroutine, never blocks for longer than another's copy, and keeps
 // neither h nor payload. The items of one goroutine arrive in their order.
 func (m *Mailbox) Put(h *Header, payload []byte) bool {
-	n := itemLen(len(payload))
-	if n > ChunkSize {
+	if n := itemLen(len(payload)); n > ChunkSize {
 		return m.putLarge(h, payload, n)
 	}
+	head, room := m.Begin(len(payload))
+	if head == nil {
+		return false
+	}
+	*head = *h
+	copy(room, payload)
+	m.Commit(len(payload))
+	return true
+}
+
+// Begin is Put for a caller who writes an item where it is to lie: a header that
+// is put together elsewhere and then copied costs more than all the rest. It
+// returns where the header goes, which may hold anything, and where a payload of
+// at most MaxInPlace bytes goes. Commit must follow at once: other senders wait
+// for it. Without room the header is nil, and no Commit follows.
+func (m *Mailbox) Begin(payload int) (h *Header, room []byte) {
+	n := itemLen(payload)
 	m.mu.Lock()
 	if n > m.limit-m.pending {
 		m.stats.Refused++
 		m.mu.Unlock()
-		return false
+		return nil, nil
 	}
 	if n > cap(m.current)-len(m.current) {
 		m.nextBuffer(n)
 	}
 	at := len(m.current)
 	m.current = m.current[:at+n]
-	write(m.current[at:], h, payload)
-	return m.delivered(n)
+	b := m.current[at:]
+	binary.LittleEndian.PutUint64(b, uint64(payload))
+	return (*Header)(b[prefixLen:]), b[PayloadOffset : PayloadOffset+payload]
 }
+
+// Commit ends what Begin began, with the same length.
+func (m *Mailbox) Commit(payload int) { m.delivered(itemLen(payload)) }
 
 // putLarge sends an item in a buffer of its own, which is filled before the
 // mutex is taken: copying megabytes would stop all other senders.
@@ -113,7 +136,9 @@ func (m *Mailbox) putLarge(h *Header, payload []byte, n int) bool {
 		return false
 	}
 	b := make([]byte, n)
-	write(b, h, payload)
+	binary.LittleEndian.PutUint64(b, uint64(len(payload)))
+	*(*Header)(b[prefixLen:]) = *h
+	copy(b[PayloadOffset:], payload)
 
 	m.mu.Lock()
 	if n > m.limit-m.pending {
@@ -141,12 +166,6 @@ func (m *Mailbox) delivered(n int) bool {
 		m.wake()
 	}
 	return true
-}
-
-func write(b []byte, h *Header, payload []byte) {
-	binary.LittleEndian.PutUint64(b, uint64(len(payload)))
-	*(*Header)(b[prefixLen:]) = *h
-	copy(b[PayloadOffset:], payload)
 }
 
 // retire ends the use of the current buffer.

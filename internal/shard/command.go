@@ -81,12 +81,26 @@ func (s *Shard) Send(r Ref, m *Outbound) Status {
 	if !slot.reserve(n, m.Reliable, s.sendBuffer, s.mailShare) {
 		return s.refuse(slot, r, m, false)
 	}
-	i := item{kind: itemSend, channel: m.Channel, slot: r.Slot, gen: r.Gen, key: m.Key, tag: m.Tag, ttl: m.TTL}
-	if s.mailbox.Put(i.header(), m.Payload) {
+	if size > mailbox.MaxInPlace {
+		var i item
+		i.fill(r, m)
+		if s.mailbox.Put(i.header(), m.Payload) {
+			return Sent
+		}
+	} else if h, room := s.mailbox.Begin(size); h != nil {
+		itemOf(h).fill(r, m)
+		copy(room, m.Payload)
+		s.mailbox.Commit(size)
 		return Sent
 	}
 	slot.account.Add(-(n<<accountBits | n))
 	return s.refuse(slot, r, m, true)
+}
+
+// fill makes i a message to be sent, whatever it was before; what only other kinds have stays.
+func (i *item) fill(r Ref, m *Outbound) {
+	i.kind, i.channel, i.slot, i.gen = itemSend, m.Channel, r.Slot, r.Gen
+	i.key, i.tag, i.ttl = m.Key, m.Tag, m.TTL
 }
 
 // reserve takes room for a message in the connection's send buffer and in its share of the mailbox. A message that is larger than either

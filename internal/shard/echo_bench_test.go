@@ -17,7 +17,7 @@ func echoWorld(tb testing.TB, conns, outstanding, size int) (w *world, echoed *i
 	echoed = new(int)
 	var out Outbound
 	back := func(s *Shard, r Ref, ev *proto.Event) bool {
-		out = Outbound{Payload: ev.Payload, Channel: ev.Channel, Reliable: true}
+		out.Payload, out.Channel, out.Reliable = ev.Payload, ev.Channel, true
 		if st := s.Send(r, &out); st != Sent {
 			tb.Errorf("send says %d", st)
 		}
