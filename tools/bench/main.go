@@ -28,6 +28,8 @@ type options struct {
 	serverCPU, clientCPU int
 	binary, only         string
 	json, check, busy    bool
+	references           bool
+	keep                 string // file of valid runs
 	state                string // directory of the servers' identity
 }
 
@@ -77,6 +79,8 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "workloads to run, separated by commas; empty is all of "+strings.Join(names(), ","))
 	flag.BoolVar(&o.busy, "busy", false, "count invalid runs too, to see something on a machine that is busy: not for publication, and the output says so")
 	flag.BoolVar(&o.json, "json", false, "print one JSON object on one line instead of tables")
+	flag.BoolVar(&o.references, "references", true, "run raw UDP and TCP beside the workloads that are compared with them")
+	flag.StringVar(&o.keep, "keep", "", "file that keeps the valid runs, for going on another time with the same program: a busy machine has few quiet moments")
 	flag.BoolVar(&o.check, "check", false, "fail if a promise does not hold")
 	flag.Parse()
 
@@ -99,7 +103,7 @@ func names() []string {
 // chosen returns the workloads that -only names.
 func (o *options) chosen() ([]workload, error) {
 	if o.only == "" {
-		return workloads, nil
+		return slices.Clone(workloads), nil
 	}
 	var list []workload
 	for _, name := range strings.Split(o.only, ",") {
@@ -133,8 +137,14 @@ func bench(ctx context.Context, o *options, out, progress io.Writer) error {
 	}
 	all := make([]*series, len(list))
 	for i := range list {
+		list[i].reference = list[i].reference && o.references
 		all[i] = &series{Workload: list[i].name, What: list[i].what, promise: list[i].promise, reference: list[i].reference, Busy: o.busy}
 	}
+	kept, err := openKept(o.keep, o.binary)
+	if err != nil {
+		return err
+	}
+	kept.restore(all)
 	for round := range o.runs * o.attempts {
 		for i := range list {
 			s := all[i]
@@ -147,9 +157,14 @@ func bench(ctx context.Context, o *options, out, progress io.Writer) error {
 				return fmt.Errorf("%s: %w", s.Workload, err)
 			}
 			s.add(r)
+			if err := kept.save(all); err != nil {
+				return err
+			}
 			if !r.Valid {
 				fmt.Fprintf(progress, "%s, run %d: INVALID: %s\n", s.Workload, round+1, strings.Join(r.Reasons, "; "))
+				continue
 			}
+			fmt.Fprintf(progress, "%s, run %d: p99 %.1f µs, %.0f messages/s\n", s.Workload, round+1, r.Latency.P99, r.MessagesPerSecond)
 		}
 	}
 	return report(out, all, o)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -120,5 +122,39 @@ func TestOnlyChoosesByName(t *testing.T) {
 	}
 	if _, err := (&options{only: "W99"}).chosen(); err == nil || !strings.Contains(err.Error(), "W2-small") {
 		t.Errorf("an unknown name gives %v", err)
+	}
+}
+
+func TestKeptRunsAreThoseOfOneProgram(t *testing.T) {
+	dir := t.TempDir()
+	path, program := filepath.Join(dir, "runs"), filepath.Join(dir, "program")
+	write := func(text string) {
+		if err := os.WriteFile(program, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one")
+	k, err := openKept(path, program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := seriesOf(promiseLatency, made(300, 1), made(200, 1))
+	s.Workload = "W2"
+	if err := k.save([]*series{s}); err != nil {
+		t.Fatal(err)
+	}
+	k, err = openKept(path, program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &series{Workload: "W2", promise: promiseLatency}
+	k.restore([]*series{again, {Workload: "W3"}})
+	again.conclude(2)
+	if len(again.Runs) != 2 || *again.Verdict != *s.Verdict {
+		t.Errorf("%d runs came back, the verdict is %+v", len(again.Runs), again.Verdict)
+	}
+	write("two")
+	if _, err := openKept(path, program); err == nil || !strings.Contains(err.Error(), "another program") {
+		t.Errorf("runs of another program: %v", err)
 	}
 }
