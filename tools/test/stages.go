@@ -87,7 +87,7 @@ func (r *runner) stages() []stage {
 
 // timedPackages drive real sockets against the clock. They are tested one at a time, with no other test beside them: a starved load
 // generator is no finding.
-var timedPackages = []string{".", "./load", "./gateway/..."}
+var timedPackages = []string{".", "./load", "./examples", "./gateway/..."}
 
 // testTree tests packages with the given flags, first those that may run side by side.
 func (r *runner) testTree(ctx context.Context, patterns []string, flags ...string) (lines []string, err error) {
