@@ -43,6 +43,11 @@ type Config struct {
 
 	// Network is "udp" (dual stack where the address allows it), "udp4" or "udp6". The default is "udp".
 	Network string
+	// Engine is what moves datagrams between the endpoint and the host: "linux" moves many with each system call, with segmentation
+	// offload, and gives each shard a socket; "portable" is made of package net, runs everywhere, moves one at a time without ECN, has one
+	// shard, and a goroutine for each socket: one for a server, one for each connection of Dial. The default is the best one that the
+	// platform has; Stats.Engine names it. An engine that the platform does not have is an error.
+	Engine string
 	// Shards is the number of sockets and goroutines of a server. The default is GOMAXPROCS or the CPU quota, whichever is less;
 	// at most 32. Dial always uses one, shared with other dials of equal configuration.
 	Shards int

@@ -424,6 +424,9 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
+// oneReaderEach says that each dialed connection has a goroutine that reads its socket.
+func oneReaderEach() bool { return godwit.BestEngine() == "portable" }
+
 func TestThousandDials(t *testing.T) {
 	const n = 1000
 	var opened atomic.Int64
@@ -456,7 +459,7 @@ func TestThousandDials(t *testing.T) {
 	default:
 	}
 	time.Sleep(50 * time.Millisecond)
-	if extra := runtime.NumGoroutine() - before; extra > 20 {
+	if extra := runtime.NumGoroutine() - before; extra > 20 && !oneReaderEach() {
 		t.Errorf("%d goroutines for %d client connections", extra, n)
 	}
 	for i, c := range conns {

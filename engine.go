@@ -7,12 +7,39 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/shard"
 	"godwit.example/godwit/internal/udp"
 )
+
+// The engines of internal/udp, by the names of Config.Engine.
+const (
+	engineLinux     = "linux"
+	enginePortable  = "portable"
+	engineSimulated = "simulated" // Stats only
+)
+
+// bestEngine is what the empty name stands for. Tests choose another.
+var bestEngine = udp.Best
+
+// resolveEngine fills in the name of the engine, or says why it cannot be.
+func (l *limits) resolveEngine() error {
+	switch name := l.Engine; {
+	case l.Tuning.Simulation != nil:
+		l.Engine = engineSimulated
+	case name == "":
+		l.Engine = bestEngine
+	case name == enginePortable, name == udp.Best:
+	case name == engineLinux:
+		return badField("Engine", name, fmt.Sprintf("%q or empty on %s", enginePortable, runtime.GOOS))
+	default:
+		return badField("Engine", fmt.Sprintf("%q", name), fmt.Sprintf("%q, %q or empty", engineLinux, enginePortable))
+	}
+	return nil
+}
 
 // engine is what runs below an Endpoint: sockets, shards, and the goroutine of each shard.
 type engine struct {
@@ -135,7 +162,7 @@ func socketConfig(l *limits) udp.Config {
 	return udp.Config{
 		ReceiveBuffer: l.Tuning.SocketBuffer, SendBuffer: l.Tuning.SocketBuffer,
 		DisableGSO: l.Tuning.NoGSO, DisableGRO: l.Tuning.NoGRO,
-		MaxDatagram: max(l.Tuning.MaxDatagram+1, 2048),
+		MaxDatagram: max(l.Tuning.MaxDatagram+1, 2048), IPv6Only: l.Network == "udp6",
 	}
 }
 
@@ -146,6 +173,13 @@ func listenSockets(addr netip.AddrPort, l *limits) ([]shard.Socket, error) {
 	}
 	cfg := socketConfig(l)
 	cfg.Addr = addr
+	if l.Engine == enginePortable {
+		socket, err := udp.OpenPortable(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("godwit: listen on %v: %w", addr, err)
+		}
+		return []shard.Socket{socket}, nil
+	}
 	sockets, err := udp.OpenGroup(cfg, l.Shards)
 	if errors.Is(err, udp.ErrSteering) {
 		sockets, err = udp.OpenGroup(cfg, 1)
@@ -167,6 +201,13 @@ func clientSocket(l *limits) (shard.Socket, error) {
 	}
 	cfg := socketConfig(l)
 	cfg.Client = true
+	if l.Engine == enginePortable {
+		socket, err := udp.OpenPortable(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("godwit: %w", err)
+		}
+		return socket, nil
+	}
 	socket, err := udp.Open(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("godwit: %w", err)

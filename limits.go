@@ -54,6 +54,9 @@ func resolve(c *Config) (*limits, error) {
 	default:
 		return nil, badField("Network", l.Network, `"udp", "udp4" or "udp6"`)
 	}
+	if err := l.resolveEngine(); err != nil {
+		return nil, err
+	}
 	for _, f := range []struct {
 		name         string
 		v            *int

@@ -12,6 +12,7 @@ import (
 // did anything.
 type Stats struct {
 	Uptime      time.Duration
+	Engine      string // Config.Engine, the default filled in
 	Shards      int
 	Connections int // alive, the closing ones too
 	HalfOpen    int // handshakes whose client has not proven its address
@@ -46,7 +47,7 @@ type Stats struct {
 
 // Stats returns the endpoint's figures.
 func (e *Endpoint) Stats() Stats {
-	st := Stats{Uptime: time.Since(e.started), Shards: len(e.engine.shards), GSO: true, GRO: true}
+	st := Stats{Uptime: time.Since(e.started), Engine: e.limits.Engine, Shards: len(e.engine.shards), GSO: true, GRO: true}
 	for _, s := range e.engine.shards {
 		n := s.Stats()
 		st.add(&n)
@@ -115,7 +116,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
   payload   sent %d B, received %d B
   packets   sent %d, received %d, lost %d (%.3f %%), spurious %d
   datagrams sent %d in %d trains (%.1f a train), received %d; %.1f B a sent message on the wire
-  socket    %d reads, %d writes, GSO %v, GRO %v, kernel drops %d
+  socket    %s engine, %d reads, %d writes, GSO %v, GRO %v, kernel drops %d
   dropped   strays %d, malformed %d, not authentic %d; resets sent %d
   handshakes %d, retries %d, shed %d
   memory    %d B of buffers; slow handlers %d, panics %d
@@ -127,7 +128,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
 		st.BytesSent, st.BytesReceived,
 		st.PacketsSent, st.PacketsReceived, st.PacketsLost, 100*ratio(st.PacketsLost, st.PacketsSent), st.PacketsSpurious,
 		st.DatagramsSent, st.Trains, ratio(st.DatagramsSent, st.Trains), st.DatagramsReceived, ratio(st.WireBytesSent, st.MessagesSent),
-		st.ReadCalls, st.WriteCalls, st.GSO, st.GRO, st.KernelDrops,
+		st.Engine, st.ReadCalls, st.WriteCalls, st.GSO, st.GRO, st.KernelDrops,
 		st.Strays, st.Malformed, st.FailedPackets, st.ResetsSent,
 		st.Handshakes, st.RetriesSent, st.HandshakesShed,
 		st.PoolHeld, st.SlowHandlers, st.Panics)

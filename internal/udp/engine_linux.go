@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Best names the engine that Open opens here.
+const Best = "linux"
+
 // maxSockets bounds the sockets of one client engine; the process's limit of
 // open files usually bites first.
 const maxSockets = 1 << 20

@@ -2,6 +2,9 @@
 
 package udp
 
+// Best names the engine that Open opens here.
+const Best = "portable"
+
 // Engine is the portable one where there is no batched one.
 type Engine = Portable
 

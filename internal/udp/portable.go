@@ -19,11 +19,15 @@ const (
 	// portableQueue is how many datagrams wait between the reading goroutines
 	// and Read; beyond it they wait in the kernel.
 	portableQueue = 256
+	// portableFailures is how many reads may fail in a row before the reader
+	// pauses.
+	portableFailures = 16
 )
 
 // Portable has Engine's methods on top of package net: one system call and one
-// hand-off between goroutines a datagram, no offloads, no ECN and no packet
-// info. It is meant to be right everywhere, not to be fast.
+// hand-off between goroutines a datagram, no offloads and no ECN. It is meant to
+// be right everywhere, not to be fast. Only on Linux does a socket on every
+// address know which of them was addressed, so that the answer leaves from it.
 //
 // One goroutine at a time may call its methods, except Wake, which any may call
 // at any time. Write waits for room in the socket buffer instead of reporting
@@ -41,6 +45,7 @@ type Portable struct {
 	readers sync.WaitGroup
 	timer   *time.Timer
 
+	control    controlOut // scratch of send
 	stats      Stats
 	wakes      atomic.Uint64
 	truncated  atomic.Uint64
@@ -51,7 +56,7 @@ type Portable struct {
 type portableSocket struct {
 	conn   *net.UDPConn // nil if closed
 	remote Addr         // zero if not connected
-	local  Addr         // what Datagram.Local says, port zero
+	local  Addr         // what Datagram.Local says, port zero; zero if it differs from datagram to datagram
 }
 
 // portableArrival is a received datagram on its way to Read.
@@ -59,6 +64,7 @@ type portableArrival struct {
 	buf    []byte // its whole buffer; nil for none
 	n      int
 	remote Addr
+	local  Addr
 	socket uint32
 	conn   *net.UDPConn
 }
@@ -79,25 +85,33 @@ func OpenPortable(cfg Config) (*Portable, error) {
 	if cfg.Client && !cfg.Shared {
 		return e, nil
 	}
-	var local *net.UDPAddr
-	if cfg.Addr.Addr().IsValid() || cfg.Addr.Port() != 0 {
-		local = net.UDPAddrFromAddrPort(cfg.Addr)
-	}
 	network := "udp"
-	if cfg.Addr.Addr().Is4() {
+	switch {
+	case cfg.IPv6Only:
+		network = "udp6"
+	case cfg.Addr.Addr().Unmap().Is4():
 		network = "udp4"
 	}
-	conn, err := net.ListenUDP(network, local)
+	conn, err := net.ListenUDP(network, e.localAddr())
 	if err != nil {
 		return nil, fmt.Errorf("udp: listen: %w", err)
 	}
 	s := portableSocket{conn: conn, local: e.addrOf(conn)}
+	s.local.SetPort(0)
 	if s.local.isUnspecified() {
 		s.local = Addr{}
+		e.stats.PacketInfo = !cfg.DisablePacketInfo && askLocal(conn)
 	}
-	s.local.SetPort(0)
 	e.add(s)
 	return e, nil
+}
+
+// localAddr is where sockets are to be bound; nil leaves it to the host.
+func (e *Portable) localAddr() *net.UDPAddr {
+	if at := e.cfg.Addr; at.Addr().IsValid() || at.Port() != 0 {
+		return net.UDPAddrFromAddrPort(at)
+	}
+	return nil
 }
 
 // Connect opens a socket connected to remote and gives its number. In shared
@@ -111,11 +125,7 @@ func (e *Portable) Connect(remote Addr) (uint32, error) {
 	case e.cfg.Shared:
 		return 0, nil
 	}
-	var local *net.UDPAddr
-	if e.cfg.Addr.Addr().IsValid() || e.cfg.Addr.Port() != 0 {
-		local = net.UDPAddrFromAddrPort(e.cfg.Addr)
-	}
-	conn, err := net.DialUDP("udp", local, net.UDPAddrFromAddrPort(remote.AddrPort()))
+	conn, err := net.DialUDP("udp", e.localAddr(), net.UDPAddrFromAddrPort(remote.AddrPort()))
 	if err != nil {
 		return 0, fmt.Errorf("udp: connect: %w", err)
 	}
@@ -126,17 +136,18 @@ func (e *Portable) Connect(remote Addr) (uint32, error) {
 
 // add sets the socket's buffers, gives it a number and starts its reader.
 func (e *Portable) add(s portableSocket) uint32 {
-	receive, send := e.cfg.ReceiveBuffer, e.cfg.SendBuffer
+	receive, send := e.cfg.buffers(s.remote != Addr{})
 	if e.cfg.ExactReceiveBuffer > 0 {
 		receive = e.cfg.ExactReceiveBuffer
 	}
-	// What package net was granted it does not tell; a refusal costs speed only.
+	// A refusal costs speed only.
 	if receive > 0 {
 		_ = s.conn.SetReadBuffer(receive)
 	}
 	if send > 0 {
 		_ = s.conn.SetWriteBuffer(send)
 	}
+	e.stats.ReceiveBuffer, e.stats.SendBuffer, e.stats.Hint = granted(s.conn, receive)
 	n := uint32(len(e.socks))
 	if k := len(e.spare); k > 0 {
 		n, e.spare = e.spare[k-1], e.spare[:k-1]
@@ -156,14 +167,17 @@ func (e *Portable) read(conn *net.UDPConn, socket uint32) {
 	if e.cfg.MaxDatagram > 0 {
 		limit = e.cfg.MaxDatagram
 	}
-	for {
+	var control controlIn
+	var lastFrom netip.AddrPort // a zone's name costs a look at all interfaces
+	var last Addr
+	for failures := 0; ; {
 		var buf []byte
 		select {
 		case buf = <-e.buffers:
 		default:
 			buf = make([]byte, limit+1) // one byte more shows what was cut off
 		}
-		n, _, _, from, err := conn.ReadMsgUDPAddrPort(buf, nil)
+		n, oob, _, from, err := conn.ReadMsgUDPAddrPort(buf, control.buffer())
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -171,13 +185,19 @@ func (e *Portable) read(conn *net.UDPConn, socket uint32) {
 			// Mostly an ICMP answer to something sent. Should it be something
 			// lasting, the pause keeps the loop from spinning.
 			e.readErrors.Add(1)
-			time.Sleep(time.Millisecond)
+			if failures++; failures > portableFailures {
+				time.Sleep(time.Millisecond)
+			}
 			continue
 		case n > limit:
 			e.truncated.Add(1)
 			continue
 		}
-		d := portableArrival{buf: buf, n: n, remote: AddrFrom(from), socket: socket, conn: conn}
+		failures = 0
+		if from != lastFrom {
+			lastFrom, last = from, AddrFrom(from)
+		}
+		d := portableArrival{buf: buf, n: n, remote: last, local: control.local(oob), socket: socket, conn: conn}
 		select {
 		case e.queue <- d:
 		case <-e.done:
@@ -262,7 +282,11 @@ func (e *Portable) Read(b *ReadBatch) int {
 		if sock.conn != in.conn {
 			continue // closed meanwhile
 		}
-		b.Datagrams[b.N] = Datagram{Data: in.buf[:in.n], Remote: in.remote, Local: sock.local, Socket: in.socket}
+		local := sock.local
+		if local == (Addr{}) {
+			local = in.local
+		}
+		b.Datagrams[b.N] = Datagram{Data: in.buf[:in.n], Remote: in.remote, Local: local, Socket: in.socket}
 		b.N++
 		e.stats.ReadCalls++
 		e.stats.ReadEntries++
@@ -283,12 +307,16 @@ func (e *Portable) Write(b *WriteBatch) (sent int, blocked bool) {
 			s = e.socks[o.Socket]
 		}
 		to := o.Remote.AddrPort()
+		var oob []byte
+		if s.remote == (Addr{}) && s.local == (Addr{}) && o.Local != (Addr{}) {
+			oob = e.control.local(&o.Local)
+		}
 		for data := o.Data; len(data) > 0; {
 			n := len(data)
 			if o.Segment > 0 {
 				n = min(n, o.Segment)
 			}
-			e.send(s, to, data[:n])
+			e.send(s, to, oob, data[:n])
 			data = data[n:]
 		}
 		e.stats.WriteEntries++
@@ -296,7 +324,7 @@ func (e *Portable) Write(b *WriteBatch) (sent int, blocked bool) {
 	return len(b.Outs), false
 }
 
-func (e *Portable) send(s portableSocket, to netip.AddrPort, data []byte) {
+func (e *Portable) send(s portableSocket, to netip.AddrPort, oob, data []byte) {
 	if s.conn == nil || e.closed {
 		e.stats.WriteRefused++
 		return
@@ -305,7 +333,7 @@ func (e *Portable) send(s portableSocket, to netip.AddrPort, data []byte) {
 	for range 2 { // the first error may belong to an earlier datagram
 		e.stats.WriteCalls++
 		if s.remote == (Addr{}) {
-			_, err = s.conn.WriteToUDPAddrPort(data, to)
+			_, _, err = s.conn.WriteMsgUDPAddrPort(data, oob, to)
 		} else {
 			_, err = s.conn.Write(data)
 		}
@@ -401,7 +429,8 @@ func (e *Portable) addrOf(conn *net.UDPConn) Addr {
 	return AddrFrom(local.AddrPort())
 }
 
-// Stats is a copy of the engine's figures. Buffers are not known here.
+// Stats is a copy of the engine's figures. Drops of the kernel are not known
+// here, and buffers on Linux only.
 func (e *Portable) Stats() Stats {
 	s := e.stats
 	s.Wakes = e.wakes.Load()

@@ -8,16 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What Config's zero means. The kernel charges a 64-byte datagram with about
-// 800 bytes, so 4 MiB (8 MiB after its doubling) hold some 10,000: half a second
-// at 20,000 a second.
-const (
-	serverReceiveBuffer = 4 << 20
-	serverSendBuffer    = 2 << 20
-	clientReceiveBuffer = 1 << 20
-	clientSendBuffer    = 512 << 10
-)
-
 // openBound opens the socket of a server or the shared one of a client.
 func (e *Engine) openBound() (socket, error) {
 	addr := e.cfg.Addr
@@ -29,7 +19,7 @@ func (e *Engine) openBound() (socket, error) {
 		return e.bindNew(AddrFrom(addr), family)
 	}
 	s, err := e.bindNew(AddrFrom(netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())), unix.AF_INET6)
-	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
+	if !e.cfg.IPv6Only && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)) {
 		// This host has no IPv6.
 		return e.bindNew(AddrFrom(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())), unix.AF_INET)
 	}
@@ -50,7 +40,11 @@ func (e *Engine) bindNew(local Addr, family uint16) (socket, error) {
 		}
 	}
 	if family == unix.AF_INET6 && !s.fixedLocal {
-		if err := e.sys.setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+		only := 0
+		if e.cfg.IPv6Only {
+			only = 1
+		}
+		if err := e.sys.setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
 			return fail(fmt.Errorf("udp: dual stack: %w", err))
 		}
 	}
@@ -135,16 +129,7 @@ func (e *Engine) setOptions(s *socket) {
 
 func (e *Engine) setBuffers(s *socket) {
 	fd := int(s.fd)
-	receive, send := serverReceiveBuffer, serverSendBuffer
-	if s.connected {
-		receive, send = clientReceiveBuffer, clientSendBuffer
-	}
-	if e.cfg.ReceiveBuffer != 0 {
-		receive = e.cfg.ReceiveBuffer
-	}
-	if e.cfg.SendBuffer != 0 {
-		send = e.cfg.SendBuffer
-	}
+	receive, send := e.cfg.buffers(s.connected)
 	if exact := e.cfg.ExactReceiveBuffer; exact > 0 {
 		receive = exact
 		_ = e.sys.setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, exact)

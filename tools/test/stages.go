@@ -66,6 +66,12 @@ func (r *runner) stages() []stage {
 			_, err := r.testTree(ctx, r.existing(debugPackages), "-tags=godwitdebug")
 			return err
 		}},
+		{name: "test-portable", budget: 120 * time.Second, run: func(ctx context.Context, r *runner) error {
+			os.Setenv("GODWIT_ENGINE", "portable")
+			defer os.Unsetenv("GODWIT_ENGINE")
+			_, err := r.goTest(ctx, "-skip=Tidy|Import|Banned|Layout", ".")
+			return err
+		}},
 		{name: "test-purego", budget: 90 * time.Second, run: func(ctx context.Context, r *runner) error {
 			// Without assembly the ciphers of the standard library allocate too.
 			_, err := r.goTest(ctx, append([]string{"-tags=purego", "-skip=Alloc"}, r.existing(pureGoPackages)...)...)

@@ -33,7 +33,8 @@ func (b *banner) print(out, errOut io.Writer) error {
 		Listen string `json:"listen"`
 		Pin    string `json:"pin"`
 		Admin  string `json:"admin"`
-	}{b.ep.Addr().String(), b.ep.Identity().String(), b.admin})
+		Engine string `json:"engine"`
+	}{b.ep.Addr().String(), b.ep.Identity().String(), b.admin, b.ep.Stats().Engine})
 }
 
 func (b *banner) text(w io.Writer) {
@@ -47,8 +48,10 @@ func (b *banner) text(w io.Writer) {
 		protection = "plain: checksums, no encryption"
 	}
 	row("listen", "udp %v, application %s, %s", b.ep.Addr(), b.flags.app, protection)
-	row("engine", "%s, segmentation offload %s, receive offload %s", count(st.Shards, "shard"), onOff(st.GSO), onOff(st.GRO))
-	row("buffer", "%s of receive buffer a socket", bytesText(st.ReceiveBuffer))
+	row("engine", "%s, %s, segmentation offload %s, receive offload %s", st.Engine, count(st.Shards, "shard"), onOff(st.GSO), onOff(st.GRO))
+	if st.ReceiveBuffer > 0 {
+		row("buffer", "%s of receive buffer a socket", bytesText(st.ReceiveBuffer))
+	}
 	if st.BufferHint != "" {
 		row("", "for more: %s", st.BufferHint)
 	}

@@ -12,21 +12,25 @@ import (
 
 // clientFlags are the flags of every command that connects to a server.
 type clientFlags struct {
-	pin   string
-	plain bool
-	json  bool
+	pin    string
+	engine string
+	plain  bool
+	json   bool
 }
+
+const engineHelp = "what moves datagrams: linux, portable (package net, one at a time); empty is the best that the platform has"
 
 func (f *clientFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.pin, "pin", "", "fingerprint of the server's key, as its banner prints it; needless for a server of the same user on loopback")
+	flags.StringVar(&f.engine, "engine", "", engineHelp)
 	flags.BoolVar(&f.plain, "plain", false, "checksums instead of encryption; the server must have been started with --plain too")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object on one line on standard output")
 }
 
 // config turns the flags into a Config.
 func (f *clientFlags) config() (*godwit.Config, error) {
-	cfg := &godwit.Config{Plain: f.plain}
+	cfg := &godwit.Config{Plain: f.plain, Engine: f.engine}
 	if f.pin != "" {
 		pin, err := godwit.ParsePin(f.pin)
 		if err != nil {

@@ -236,6 +236,20 @@ func TestPlainServerAnswersPlainClientsOnly(t *testing.T) {
 	}
 }
 
+func TestEitherEngineServesAndBenches(t *testing.T) {
+	s := serve(t, "--engine", "portable")
+	s.out.wait(t, `engine +portable, 1 shard, segmentation offload off, receive offload off\n`)
+	addr := s.out.wait(t, `listen +udp (\S+),`)[1]
+	for _, args := range [][]string{
+		{"bench", addr, "--engine", "portable", "--duration", "300ms", "--warmup", "0s", "--conns", "2", "--rate", "200", "--admin", "off"},
+		{"ping", addr, "--count", "1", "--engine", "portable"},
+	} {
+		if out, err := program(t, args...).CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
 func TestErrorsSayWhatToDo(t *testing.T) {
 	s := serve(t, "--json")
 	b := s.banner(t)
@@ -250,6 +264,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--admin", b.Admin}, 1, "--admin"},
 		{[]string{"serve", "--cert", "only.pem"}, 2, "key"},
 		{[]string{"serve", "--without", "gravity", "--admin", "off"}, 1, "gso"},
+		{[]string{"serve", "--engine", "steam", "--admin", "off"}, 1, `"portable"`},
+		{[]string{"ping", b.Listen, "--engine", "steam"}, 1, `"portable"`},
 		{[]string{"serve", "extra"}, 2, "--help"},
 		{[]string{"bench", b.Listen, "--mode", "telepathy"}, 1, "ordered"},
 		{[]string{"bench", b.Listen, "--pin", "abc"}, 1, "banner"},

@@ -22,6 +22,7 @@ import (
 // serveFlags are the flags of serve.
 type serveFlags struct {
 	listen, admin, app string
+	engine             string
 	cert, key, keyLog  string
 	shards, buffer     int
 	spin               time.Duration
@@ -47,6 +48,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&f.listen, "listen", DefaultAddress, "UDP address; :4242 is every address, IPv4 and IPv6")
 	flags.StringVar(&f.admin, "admin", DefaultAdmin, "TCP loopback address of the admin pages, or off")
 	flags.StringVar(&f.app, "app", "echo", "application: "+strings.Join(app.Names(), ", "))
+	flags.StringVar(&f.engine, "engine", "", engineHelp)
 	flags.IntVar(&f.shards, "shards", 0, "sockets and goroutines; 0 is one per CPU of the process")
 	flags.BoolVar(&f.plain, "plain", false, "checksums instead of encryption, for trusted networks; clients must ask for it too")
 	flags.StringVar(&f.cert, "cert", "", "certificate chain, PEM; read again when it changes")
@@ -102,7 +104,7 @@ func (f *serveFlags) config(errOut io.Writer) (*godwit.Config, *os.File, error) 
 		return nil, nil, fmt.Errorf("--app %s: there is no such application; known are %s", f.app, strings.Join(app.Names(), ", "))
 	}
 	cfg := &godwit.Config{
-		Handler: h, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
+		Handler: h, Engine: f.engine, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
 		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), // the banner and the summary tell the rest,
 		Tuning: godwit.Tuning{SocketBuffer: f.buffer, Spin: f.spin},
 	}
