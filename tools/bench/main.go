@@ -182,6 +182,11 @@ func report(out io.Writer, all []*series, o *options) error {
 			return err
 		}
 	} else {
+		facts, notes := machine()
+		fmt.Fprintf(out, "machine: %s\n", facts)
+		for _, note := range notes {
+			fmt.Fprintf(out, "note: %s\n", note)
+		}
 		for _, s := range all {
 			if err := s.write(out); err != nil {
 				return err
