@@ -24,12 +24,14 @@ type Endpoint struct {
 	accepts chan Conn
 	dialed  bool // made by Dial for its one connection
 
-	mu      sync.Mutex
-	state   endpointState
-	ended   chan struct{} // closed when the endpoint is closed
-	started time.Time
-	panics  atomic.Uint64
-	unread  atomic.Uint64       // unreliable messages that nobody received in time
+	mu                       sync.Mutex
+	state                    endpointState
+	ended                    chan struct{} // closed when the endpoint is closed
+	started                  time.Time
+	panics                   atomic.Uint64
+	unread                   atomic.Uint64 // unreliable messages that nobody received in time
+	groupSends, groupRefused atomic.Uint64
+
 	inline  func(Conn, Message) // Handler.Message, if it runs on the shard
 	workers *asyncWorkers       // of Async, or nil
 }

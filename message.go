@@ -31,9 +31,10 @@ const (
 	Expired    = Outcome(proto.Expired)    // its TTL passed first; it may have been delivered all the same
 	Superseded = Outcome(proto.Superseded) // a newer message of its key took its place
 	Unknown    = Outcome(proto.Unknown)    // the connection ended first
+	Refused    = Outcome(proto.Refused)    // of a Group: the connection had no room for the message, or its peer accepts none so large; it was not sent
 )
 
-var outcomeNames = [...]string{"none", "delivered", "expired", "superseded", "unknown"}
+var outcomeNames = [...]string{"none", "delivered", "expired", "superseded", "unknown", "refused"}
 
 // String returns the outcome's name in lower case.
 func (o Outcome) String() string {

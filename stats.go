@@ -31,6 +31,9 @@ type Stats struct {
 	Trains                             uint64 // entries handed to the kernel: datagrams side by side for one peer
 	Expired, Superseded, Evicted       uint64 // messages given up: by TTL, by a newer one of their key, by a full buffer
 	SendsDropped                       uint64 // unreliable messages that found the mailbox full
+	GroupSends, GroupItems             uint64 // calls of Group.Send; messages that shards took for them, at most one a call and shard
+	GroupDeliveries, GroupSkipped      uint64 // of those, messages given to a member; not given, because it had no room
+	GroupRefused                       uint64 // group messages that a shard's mailbox had no room for
 	Unread                             uint64 // unreliable messages dropped because Receive, or a worker of Async, was too slow
 	Strays, Malformed, FailedPackets   uint64 // datagrams of no connection; unreadable; packets not authentic
 	DuplicatePackets, HalfOpenFull     uint64 // packets seen before; handshakes not begun because the table of unproven clients was full
@@ -53,6 +56,7 @@ func (e *Endpoint) Stats() Stats {
 		st.add(&n)
 	}
 	st.Panics, st.Unread = e.panics.Load(), e.unread.Load()
+	st.GroupSends, st.GroupRefused = e.groupSends.Load(), e.groupRefused.Load()
 	return st
 }
 
@@ -84,6 +88,9 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Superseded += n.Proto.Superseded
 	st.Evicted += n.Proto.Evicted
 	st.SendsDropped += n.SendsDropped
+	st.GroupItems += n.GroupItems
+	st.GroupDeliveries += n.GroupDeliveries
+	st.GroupSkipped += n.GroupSkipped
 	st.Strays += n.Strays
 	st.Malformed += n.Malformed
 	st.FailedPackets += n.FailedPackets

@@ -97,19 +97,33 @@ func (m *Mailbox) Put(h *Header, payload []byte) bool {
 	return true
 }
 
+// Force is Put for an item without payload that must not be lost. It goes beyond the
+// limit if need be, which is for few items only.
+func (m *Mailbox) Force(h *Header) {
+	m.mu.Lock()
+	head, _ := m.place(0)
+	*head = *h
+	m.Commit(0)
+}
+
 // Begin is Put for a caller who writes an item where it is to lie: a header that
 // is put together elsewhere and then copied costs more than all the rest. It
 // returns where the header goes, which may hold anything, and where a payload of
 // at most MaxInPlace bytes goes. Commit must follow at once: other senders wait
 // for it. Without room the header is nil, and no Commit follows.
 func (m *Mailbox) Begin(payload int) (h *Header, room []byte) {
-	n := itemLen(payload)
 	m.mu.Lock()
-	if n > m.limit-m.pending {
+	if itemLen(payload) > m.limit-m.pending {
 		m.stats.Refused++
 		m.mu.Unlock()
 		return nil, nil
 	}
+	return m.place(payload)
+}
+
+// place makes room for an item in the current buffer.
+func (m *Mailbox) place(payload int) (h *Header, room []byte) {
+	n := itemLen(payload)
 	if n > cap(m.current)-len(m.current) {
 		m.nextBuffer(n)
 	}

@@ -71,7 +71,20 @@ func TestAFullMailboxRefusesAndCounts(t *testing.T) {
 	if s := m.Stats(); s.Refused != 2 || s.Items != 3 {
 		t.Errorf("counters are %+v", s)
 	}
-	m.Swap(nil, nil)
+	m.Force(header(0, 1))
+	n := 0
+	for _, buf := range m.Swap(nil, nil) {
+		for len(buf) > 0 {
+			var h *Header
+			h, _, _, buf = Next(buf)
+			if n++; n == 4 && *h != *header(0, 1) {
+				t.Error("what was forced in is another item")
+			}
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d items arrived", n)
+	}
 	if !m.Put(header(0, 0), p) {
 		t.Error("an item was refused after the swap")
 	}

@@ -107,6 +107,7 @@ const (
 	Expired                       // its TTL passed first; it may have been delivered
 	Superseded                    // a newer value of its key took its place
 	Unknown                       // the connection ended first
+	Refused                       // the connection did not take it; only the shard says so
 )
 
 // EventKind says what an Event is about.

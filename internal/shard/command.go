@@ -21,7 +21,8 @@ type item struct {
 	tag     uint64
 	ttl     mono.Duration
 	code    uint64 // itemClose; itemConsumed: bytes
-	_       [16]byte
+	group   uint64 // itemGroup and those behind it
+	_       [8]byte
 }
 
 type itemKind uint8
@@ -33,6 +34,10 @@ const (
 	itemAbort // a close with a transport code
 	itemConsumed
 	itemPing
+	itemGroup // a message for all members of a group; slot and gen name one that is left out
+	itemJoin
+	itemLeave
+	itemDisband
 )
 
 // the header must fill the mailbox's exactly
@@ -164,6 +169,7 @@ func (s *Shard) closeItem(now mono.Time, i item, reason string) {
 	if p == nil {
 		return
 	}
+	s.leaveAll(i.slot&slotMask, p)
 	if i.kind == itemShutdown {
 		p.conn.Shutdown(now, i.code, reason)
 	} else {
@@ -212,15 +218,17 @@ func (s *Shard) items(now mono.Time, id mem.ChunkID, buf []byte) {
 	mail, at := int64(0), 0
 	for rest := buf; len(rest) > 0; {
 		h, payload, off, next := mailbox.Next(rest)
-		i := itemOf(h)
-		if i.kind == itemSend {
+		switch i := itemOf(h); i.kind {
+		case itemSend:
 			if i.slot != last {
 				s.unmail(last, mail)
 				last, mail = i.slot, 0
 			}
 			mail += int64(len(payload) + wire.CreditOverhead)
 			s.send(now, i, id, payload, uint32(at+off))
-		} else {
+		case itemGroup:
+			s.fanOut(now, i, id, payload, uint32(at+off))
+		default:
 			s.command(now, i, payload)
 		}
 		at += len(rest) - len(next)
@@ -281,6 +289,12 @@ func (s *Shard) command(now mono.Time, i *item, payload []byte) {
 			p.conn.Ping(now)
 			s.touch(i.slot&slotMask, p)
 		}
+	case itemJoin:
+		s.join(i)
+	case itemLeave:
+		s.leave(i)
+	case itemDisband:
+		s.disband(i)
 	}
 }
 

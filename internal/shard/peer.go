@@ -22,7 +22,8 @@ type peer struct {
 	next     uint32     // slot+1 of the next peer in the dirty queue or the free list
 	gen      uint32
 	socket   uint32
-	half     int32 // half-open entry, or -1
+	half     int32  // half-open entry, or -1
+	seats    uint32 // index + 1 of its first membership in Shard.seats
 	dirty    bool
 	open     bool // App.Open was called
 	ended    bool // EventClosed was seen
@@ -183,6 +184,7 @@ func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 // ended tells the application that a connection is over: no message will come any more.
 func (s *Shard) ended(slot uint32, p *peer, c *Closed) {
 	p.ended = true
+	s.leaveAll(slot, p)
 	c.Open = p.open
 	shared := s.slots.at(slot)
 	shared.setEnd(p.gen, c)

@@ -140,7 +140,11 @@ type Shard struct {
 	drained     func()
 	inForeign   bool // the current datagram came from another shard
 	sendBuffer  int64
-	mailShare   int64 // bytes of the mailbox that one connection may fill
+	mailShare   int64 // bytes of the mailbox that one connection, or one group, may fill
+
+	groups   map[uint64]*members // that have or had members here, until they are closed
+	seats    []seat              // memberships
+	freeSeat uint32              // index + 1 of the first free one
 
 	// Reached by other goroutines.
 	posted    atomic.Bool // something lies under mu
@@ -150,8 +154,9 @@ type Shard struct {
 	closed    bool          // Stop was called: nothing is taken any more
 	control   []func(now mono.Time)
 	results   []*handshake
-	refused   []Ref     // senders that are owed App.Writable
-	foreign   []foreign // datagrams that another shard received for this one
+	refused   []Ref                 // senders that are owed App.Writable
+	announced map[uint64]*groupPart // groups that nothing was received for so far
+	foreign   []foreign             // datagrams that another shard received for this one
 	dropped   atomic.Uint64
 	running   []func(now mono.Time)
 	done      []*handshake

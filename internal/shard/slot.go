@@ -16,7 +16,8 @@ type Slot struct {
 	maxSend atomic.Uint32 // largest message that the peer accepts and the send buffer holds
 	want    atomic.Uint32 // 1: a send was refused and Writable is owed
 	tag     atomic.Uint64
-	_       [32]byte
+	groups  atomic.Int32 // memberships, and those on their way
+	_       [28]byte
 
 	seq     atomic.Uint32 // odd while the addresses are written
 	endGen  atomic.Uint32 // generation that the closing record belongs to

@@ -29,6 +29,8 @@ type Counters struct {
 	NoKeys                          uint64 // packets dropped for want of keys
 	Forwarded, ForwardsDropped      uint64 // datagrams of another shard
 	SocketErrors, SocketFull        uint64
+	GroupItems, GroupDeliveries     uint64 // a group's messages taken from the mailbox; times that one was given to a member
+	GroupSkipped                    uint64 // times that a member did not take one
 	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
 	Faults, SlotsLost               uint64 // panics of this code that cost one connection; slots that could not even be freed
 	KeyUpdates, SlowHandlers        uint64
@@ -62,7 +64,8 @@ func (s *Shard) publish(now mono.Time) {
 	p := &s.published
 	if now < p.due {
 		if p.due == mono.Never &&
-			(s.counters.Datagrams != p.last.Datagrams || s.counters.Trains != p.last.Trains || s.live != p.last.Connections) {
+			(s.counters.Datagrams != p.last.Datagrams || s.counters.Trains != p.last.Trains || s.live != p.last.Connections ||
+				s.counters.GroupItems != p.last.GroupItems) {
 			p.due = now.Add(publishEvery)
 		}
 		return
