@@ -17,10 +17,11 @@ type side struct {
 	done    chan struct{} // closed when the connection has ended
 
 	mu       sync.Mutex
-	fill     []byte // records from the shard: recordLen bytes and the payload each
-	waiting  int    // records in fill
-	running  bool   // Async: the connection is with a worker, or waits for one
-	asleep   bool   // a receiver waits on woken
+	fill     []byte         // records from the shard: recordLen bytes and the payload each
+	waiting  int            // records in fill
+	gaps     map[uint16]int // by channel: where its recordGap begins in fill, if no message of it came later
+	running  bool           // Async: the connection is with a worker, or waits for one
+	asleep   bool           // a receiver waits on woken
 	woken    chan struct{}
 	writable chan struct{} // closed and replaced when there is room again
 	err      error         // why the connection ended
@@ -75,6 +76,10 @@ func (s *side) put(r record, limit int) bool {
 		s.mu.Unlock()
 		return false
 	}
+	if s.widenGap(&r) {
+		s.mu.Unlock()
+		return true
+	}
 	s.fill = binary.LittleEndian.AppendUint16(s.fill, r.channel)
 	s.fill = binary.LittleEndian.AppendUint16(s.fill, uint16(r.kind))
 	s.fill = binary.LittleEndian.AppendUint32(s.fill, uint32(len(r.payload)))
@@ -88,6 +93,26 @@ func (s *side) put(r record, limit int) bool {
 		s.wake()
 	}
 	return true
+}
+
+// widenGap adds a gap to the one before it, if nothing of its channel lies between. Messages are bounded by the credit of their peer; gaps,
+// which cost it none, are by this.
+func (s *side) widenGap(r *record) bool {
+	switch {
+	case r.kind == recordMessage && len(s.gaps) > 0:
+		delete(s.gaps, r.channel)
+	case r.kind == recordGap:
+		if at, ok := s.gaps[r.channel]; ok {
+			n := s.fill[at+8 : at+16]
+			binary.LittleEndian.PutUint64(n, binary.LittleEndian.Uint64(n)+r.key)
+			return true
+		}
+		if s.gaps == nil {
+			s.gaps = map[uint16]int{}
+		}
+		s.gaps[r.channel] = len(s.fill)
+	}
+	return false
 }
 
 func (s *side) wake() {
@@ -180,6 +205,7 @@ func (s *side) exchange() {
 	}
 	s.read, s.fill = s.fill, s.read[:0]
 	s.off, s.waiting = 0, 0
+	clear(s.gaps)
 }
 
 const largeInbox = 64 << 10
