@@ -1,8 +1,12 @@
 package tools
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -27,6 +31,96 @@ func blocks(page, heading string) []block {
 		text, rest, _ := strings.Cut(rest, "\n```")
 		found = append(found, block{language, text + "\n"})
 		section = rest
+	}
+}
+
+// goBlocks returns the Go blocks of a page.
+func goBlocks(page string) (found []string) {
+	for {
+		_, after, ok := strings.Cut(page, "\n```go\n")
+		if !ok {
+			return found
+		}
+		text, rest, _ := strings.Cut(after, "\n```")
+		found, page = append(found, text+"\n"), "\n"+rest
+	}
+}
+
+// packageNames are what the Go blocks of the guide use without importing it.
+var packageNames = map[string]string{
+	"bytes": "bytes", "context": "context", "errors": "errors", "fmt": "fmt", "io": "io", "log": "log", "net": "net", "os": "os", "slog": "log/slog",
+	"rand": "math/rand/v2", "sync": "sync", "testing": "testing", "time": "time", "tls": "crypto/tls", "x509": "crypto/x509", "http": "net/http",
+	"godwit": "godwit.example/godwit", "godwittest": "godwit.example/godwit/godwittest",
+}
+
+// complete makes a source file of a block of declarations, or leaves it alone if it is one.
+func complete(block, name string) string {
+	if strings.HasPrefix(block, "package ") {
+		return block
+	}
+	var imports []string
+	for used, path := range packageNames {
+		if regexp.MustCompile(`\b` + used + `\.[A-Z]`).MatchString(block) {
+			imports = append(imports, strconv.Quote(path))
+		}
+	}
+	slices.Sort(imports)
+	return "package " + name + "\n\nimport (\n" + strings.Join(imports, "\n") + "\n)\n\n" + block
+}
+
+// TestGuideWorksOutside compiles each Go block of the documentation as a package of a module outside this repository, and runs those that
+// are tests.
+func TestGuideWorksOutside(t *testing.T) {
+	clone := copyRepository(t, "godwit")
+	module := filepath.Join(filepath.Dir(clone), "guide")
+	pages, err := filepath.Glob(filepath.Join(clone, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, b := range goBlocks(string(text)) {
+			name := fmt.Sprintf("%s%d", strings.ToLower(strings.TrimSuffix(filepath.Base(page), ".md")), i+1)
+			dir, file := filepath.Join(module, name), "block.go"
+			if strings.Contains(b, "testing.T)") {
+				file = "block_test.go"
+			}
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(complete(b, name)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			count++
+		}
+	}
+	if count < 9 {
+		t.Fatalf("only %d Go blocks found in %d pages", count, len(pages))
+	}
+	t.Setenv("GOFLAGS", "")
+	t.Setenv("GOWORK", "off")
+	run(t, module, "go", "mod", "init", "example.com/guide")
+	run(t, module, "go", "mod", "edit", "-require=godwit.example/godwit@v0.0.0", "-replace=godwit.example/godwit=../godwit")
+	run(t, module, "go", "mod", "tidy")
+	run(t, module, "go", "vet", "./...")
+	out := run(t, module, "go", "test", "-v", "./...")
+	if n := strings.Count(out, "--- PASS: "); n < 2 {
+		t.Errorf("%d tests of the guide ran, want at least 2:\n%s", n, out)
+	}
+}
+
+func TestGoBlocksOfAPage(t *testing.T) {
+	got := goBlocks("# x\n```go\na\n```\n\n```sh\nb\n```\n```go\nc\nd\n```\n")
+	if len(got) != 2 || got[0] != "a\n" || got[1] != "c\nd\n" {
+		t.Errorf("%q", got)
+	}
+	if got := complete("func f(c godwit.Conn) { fmt.Println(c) }\n", "x1"); got !=
+		"package x1\n\nimport (\n\"fmt\"\n\"godwit.example/godwit\"\n)\n\nfunc f(c godwit.Conn) { fmt.Println(c) }\n" {
+		t.Errorf("%q", got)
 	}
 }
 

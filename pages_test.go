@@ -1,0 +1,150 @@
+package godwit_test
+
+import (
+	"fmt"
+	"go/ast"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"godwit.example/godwit"
+)
+
+// TestTroubleshootingNamesEveryError looks for each error of errors.go and each log line of the root package on the page that explains
+// them.
+func TestTroubleshootingNamesEveryError(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "TROUBLESHOOTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wanted []string
+	for _, f := range repository(t) {
+		if f.dir() == "." && !f.isTest() {
+			wanted = append(wanted, errorNames(f)...)
+			wanted = append(wanted, logLines(f)...)
+		}
+	}
+	if len(wanted) < 12 {
+		t.Fatalf("only %d errors and log lines found: %q", len(wanted), wanted)
+	}
+	for _, w := range wanted {
+		if !strings.Contains(string(page), w) {
+			t.Errorf("docs/TROUBLESHOOTING.md does not explain %q", w)
+		}
+	}
+}
+
+// errorNames returns the exported errors and error types of a file, and the texts of the others.
+func errorNames(f *source) (names []string) {
+	if f.path != "errors.go" {
+		return nil
+	}
+	for _, d := range f.file.Decls {
+		gen, ok := d.(*ast.GenDecl)
+		if !ok {
+			continue
+		}
+		for _, spec := range gen.Specs {
+			switch spec := spec.(type) {
+			case *ast.TypeSpec:
+				names = append(names, "*"+spec.Name.Name)
+			case *ast.ValueSpec:
+				if spec.Names[0].IsExported() {
+					names = append(names, spec.Names[0].Name)
+				}
+				if call, ok := spec.Values[0].(*ast.CallExpr); ok {
+					text := strings.TrimPrefix(firstString(call), "godwit: ")
+					names = append(names, strings.TrimSuffix(text, ": %w"))
+				}
+			}
+		}
+	}
+	return names
+}
+
+// logLines returns the messages that a file of the root gives to the logger: the first string of calls of its methods and of the root's own
+// functions for it.
+func logLines(f *source) (lines []string) {
+	ast.Inspect(f.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains([]string{"Debug", "Info", "Warn", "Error", "log", "warn"}, sel.Sel.Name) {
+			return true
+		}
+		for _, arg := range call.Args {
+			if lit, ok := arg.(*ast.BasicLit); ok {
+				if text, err := strconv.Unquote(lit.Value); err == nil && text != "godwit: " {
+					lines = append(lines, text)
+				}
+				break
+			}
+		}
+		return true
+	})
+	return lines
+}
+
+func TestErrorsAndLogLinesAreFound(t *testing.T) {
+	f := example(t, "errors.go", "package godwit\n\nvar ErrX = errors.New(\"godwit: x y\")\n\ntype YError struct{}\n\nvar errZ = fmt.Errorf(\"godwit: z: %w\", err)\n")
+	if got, want := fmt.Sprint(errorNames(f)), "[ErrX x y *YError z]"; got != want {
+		t.Errorf("errors: %s, want %s", got, want)
+	}
+	f = example(t, "a.go", "package godwit\n\nfunc f() { e.log(\"listening\", a); l.Logger.Warn(\"godwit: slow\", \"took\", d) }\n")
+	if got, want := fmt.Sprint(logLines(f)), "[listening godwit: slow]"; got != want {
+		t.Errorf("log lines: %s, want %s", got, want)
+	}
+}
+
+// TestTuningNamesEverySwitch looks for each field of Tuning on the page about them.
+func TestTuningNamesEverySwitch(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "TUNING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tuning := reflect.TypeFor[godwit.Tuning]()
+	for i := range tuning.NumField() {
+		if name := tuning.Field(i).Name; !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("docs/TUNING.md has no row for Tuning.%s", name)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+
+// TestLinksOfPagesLeadSomewhere follows the links between the files of the repository.
+func TestLinksOfPagesLeadSomewhere(t *testing.T) {
+	count := 0
+	err := walk(func(name string) error {
+		if filepath.Ext(name) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(filepath.FromSlash(name))
+		if err != nil {
+			return err
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			count++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(filepath.FromSlash(name)), filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s: the link to %s leads nowhere", name, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count < 20 {
+		t.Errorf("only %d links found", count)
+	}
+}
