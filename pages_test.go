@@ -15,7 +15,7 @@ import (
 	"godwit.example/godwit"
 )
 
-// TestTroubleshootingNamesEveryError looks for each error of errors.go and each log line of the root package on the page that explains
+// TestTroubleshootingNamesEveryError looks for each error and each log line of the root package on the page that explains
 // them.
 func TestTroubleshootingNamesEveryError(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("docs", "TROUBLESHOOTING.md"))
@@ -39,11 +39,8 @@ func TestTroubleshootingNamesEveryError(t *testing.T) {
 	}
 }
 
-// errorNames returns the exported errors and error types of a file, and the texts of the others.
+// errorNames returns the exported error types of a file, the names of its exported error variables, and the texts of the others.
 func errorNames(f *source) (names []string) {
-	if f.path != "errors.go" {
-		return nil
-	}
 	for _, d := range f.file.Decls {
 		gen, ok := d.(*ast.GenDecl)
 		if !ok {
@@ -52,14 +49,20 @@ func errorNames(f *source) (names []string) {
 		for _, spec := range gen.Specs {
 			switch spec := spec.(type) {
 			case *ast.TypeSpec:
-				names = append(names, "*"+spec.Name.Name)
+				if name := spec.Name.Name; spec.Name.IsExported() && strings.HasSuffix(name, "Error") {
+					names = append(names, "*"+name)
+				}
 			case *ast.ValueSpec:
+				if !strings.HasPrefix(strings.ToLower(spec.Names[0].Name), "err") || len(spec.Values) == 0 {
+					continue
+				}
 				if spec.Names[0].IsExported() {
 					names = append(names, spec.Names[0].Name)
 				}
 				if call, ok := spec.Values[0].(*ast.CallExpr); ok {
 					text := strings.TrimPrefix(firstString(call), "godwit: ")
-					names = append(names, strings.TrimSuffix(text, ": %w"))
+					text, _, _ = strings.Cut(strings.TrimSuffix(text, ": %w"), " %") // up to the first argument
+					names = append(names, text)
 				}
 			}
 		}

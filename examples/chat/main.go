@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"godwit.example/godwit"
@@ -42,18 +41,16 @@ func address(arg string) string {
 	return arg
 }
 
-// room is who is there. The handlers of different shards run at the same time, hence the lock; sends never block, so it is held only for
-// microseconds.
-type room struct {
-	mu      sync.Mutex
-	members map[godwit.Conn]string
-}
-
 func serve(ctx context.Context, addr string) error {
-	r := &room{members: make(map[godwit.Conn]string)}
+	r := &room{names: make(map[godwit.Conn]string)}
 	server, err := godwit.Listen(addr, &godwit.Config{
 		MaxMessageSize: 4 << 10, // nobody types more
-		Handler:        godwit.Handler{Message: r.message, Close: func(c godwit.Conn, _ error) { r.leave(c) }},
+		Handler: godwit.Handler{
+			Open:    r.open,
+			Message: r.message,
+			Outcome: r.outcome,
+			Close:   func(c godwit.Conn, _ error) { r.leave(c) },
+		},
 	})
 	if err != nil {
 		return err
@@ -61,42 +58,6 @@ func serve(ctx context.Context, addr string) error {
 	fmt.Printf("godwit://%v?pin=%v\n", server.Addr(), server.Identity())
 	<-ctx.Done()
 	return server.Shutdown(context.Background())
-}
-
-// message takes the name of a newcomer, and afterwards what is said.
-func (r *room) message(c godwit.Conn, m godwit.Message) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	name, known := r.members[c]
-	if !known {
-		name = string(m.Payload) // a string is a copy: the payload is ours only until this function returns
-		r.members[c] = name
-		r.tell(c, name+" has come")
-		_ = c.Send(godwit.OrderedChannel, fmt.Appendf(nil, "welcome, %s: %d in the room", name, len(r.members)))
-		return
-	}
-	r.tell(c, name+": "+string(m.Payload))
-}
-
-func (r *room) leave(c godwit.Conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if name, known := r.members[c]; known {
-		delete(r.members, c)
-		r.tell(c, name+" has left")
-	}
-}
-
-// tell sends a line to everybody but from. Who reads so slowly that a megabyte has come together is shown the door.
-func (r *room) tell(from godwit.Conn, line string) {
-	for c := range r.members {
-		if c == from {
-			continue
-		}
-		if err := c.Send(godwit.OrderedChannel, []byte(line)); errors.Is(err, godwit.ErrWouldBlock) {
-			_ = c.CloseWithError(1, "you read too slowly")
-		}
-	}
 }
 
 func join(ctx context.Context, addr, name string, in io.Reader, out io.Writer) error {

@@ -33,7 +33,7 @@ func main() {
 func config() *godwit.Config { return &godwit.Config{MaxMessageSize: 1024, ReceiveBuffer: 16 << 10} }
 
 // publish changes one price after the other for some time, and sends each to all. It returns the last price of each symbol.
-func publish(conns []godwit.Conn) (prices [symbols]uint64, n, refused int) {
+func publish(all *godwit.Group) (prices [symbols]uint64, n, refused int) {
 	var quote [16]byte // price and time
 	start := time.Now()
 	for time.Since(start) < *length {
@@ -43,11 +43,8 @@ func publish(conns []godwit.Conn) (prices [symbols]uint64, n, refused int) {
 			prices[symbol]++
 			binary.LittleEndian.PutUint64(quote[:], prices[symbol])
 			binary.LittleEndian.PutUint64(quote[8:], uint64(time.Now().UnixNano()))
-			for _, c := range conns {
-				if err := c.SendMessage(godwit.Message{Channel: godwit.LatestChannel, Key: symbol, Payload: quote[:]}); err != nil {
-					refused++
-				}
-			}
+			reached := all.Send(godwit.Message{Channel: godwit.LatestChannel, Key: symbol, Payload: quote[:]})
+			refused += all.Len() - reached // the shard has too much to do; nobody reads so slowly
 		}
 	}
 	return prices, n, refused
@@ -82,7 +79,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer server.Close()
-	var conns []godwit.Conn
+	all := server.NewGroup()
 	results := make([]chan subscription, *subscribers+1)
 	for i := range results {
 		c, err := godwit.Dial(ctx, server.Addr().String(), config())
@@ -99,9 +96,11 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		conns = append(conns, peer)
+		if err := all.Add(peer); err != nil {
+			return err
+		}
 	}
-	prices, n, refused := publish(conns)
+	prices, n, refused := publish(all)
 	if err := server.Shutdown(ctx); err != nil { // closes after everything is delivered
 		return err
 	}
