@@ -48,6 +48,9 @@ type Config struct {
 	// shard, and a goroutine for each socket: one for a server, one for each connection of Dial. The default is the best one that the
 	// platform has; Stats.Engine names it. An engine that the platform does not have is an error.
 	Engine string
+	// Impair makes the network worse on purpose, for development. Nil, the default, leaves it as it is. Stats.Impaired and a warning
+	// to the Logger tell that it is on.
+	Impair *Impair
 	// Shards is the number of sockets and goroutines of a server. The default is GOMAXPROCS or the CPU quota, whichever is less;
 	// at most 32. Dial always uses one, shared with other dials of equal configuration.
 	Shards int
@@ -118,6 +121,10 @@ func (c *Config) clone() *Config {
 	d := *c
 	d.Channels = maps.Clone(c.Channels)
 	d.Pins = slices.Clone(c.Pins)
+	if c.Impair != nil {
+		impair := *c.Impair
+		d.Impair = &impair
+	}
 	if c.TLS != nil {
 		d.TLS = c.TLS.Clone()
 	}

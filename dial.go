@@ -266,6 +266,7 @@ type clientEngine struct {
 	*engine
 	owner *clientEngines
 	name  string // Config.Engine
+	worse *Impair
 	proto proto.Config
 	tune  Tuning
 	tick  func(*Shard, time.Time) // of the dial that started the engine
@@ -276,7 +277,7 @@ type clientEngine struct {
 // serves reports whether the engine does for a dial of these limits. Where there is a Tick, it must be the very same function at the
 // same interval, as it is when one Config is dialed with repeatedly: the engine calls it once for all.
 func (e *clientEngine) serves(l *limits) bool {
-	return e.name == l.Engine && e.tune == l.Tuning && reflect.DeepEqual(&e.proto, &l.proto) && sameTick(e.tick, l.Handler.Tick) &&
+	return e.name == l.Engine && e.tune == l.Tuning && reflect.DeepEqual(&e.proto, &l.proto) && reflect.DeepEqual(e.worse, l.Impair) && sameTick(e.tick, l.Handler.Tick) &&
 		(e.tick == nil || e.every == l.TickInterval)
 }
 
@@ -303,7 +304,7 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &clientEngine{owner: c, name: l.Engine, proto: l.proto, tune: l.Tuning, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
+	e := &clientEngine{owner: c, name: l.Engine, worse: l.Impair, proto: l.proto, tune: l.Tuning, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
 	e.engine = newEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
 		c.Workers = newWorkers(l, 0)
 		ep.tick(c)

@@ -63,6 +63,7 @@ func (l *limits) seed() (b [32]byte) {
 
 // newEngine makes shards for the sockets; run starts them. complete fills in what differs between servers and clients.
 func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) *engine {
+	l.impair(sockets)
 	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
 	e.sim = l.Tuning.Simulation
 	now := l.now()

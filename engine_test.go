@@ -36,6 +36,8 @@ var everyEngine = []struct {
 	{"LinkLocal", TestLinkLocalAddresses},
 	{"SecondAddress", TestAnswersLeaveFromTheAddressThatWasDialed},
 	{"Stats", TestStatsNameTheEngine},
+	{"Impair", TestBadNetworkIsSurvived},
+	{"ImpairDelay", TestImpairedLinkTakesItsTime},
 }
 
 func TestPortableEngine(t *testing.T) {

@@ -268,6 +268,23 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 	}
 }
 
+func TestEveryOpenHasItsClose(t *testing.T) {
+	var opened, closed atomic.Int64
+	e := listen(t, godwit.Config{Handler: godwit.Handler{
+		Open:  func(godwit.Conn) error { opened.Add(1); return nil },
+		Close: func(godwit.Conn, error) { closed.Add(1) },
+	}})
+	for i := range 50 {
+		c := dial(t, e, godwit.Config{})
+		time.Sleep(time.Duration(i%5) * 100 * time.Microsecond)
+		c.CloseWithError(1, "not even a word") // the server may still be computing the handshake
+	}
+	waitFor(t, 5*time.Second, "every connection that was opened is closed, and nothing else", func() bool {
+		return e.Stats().Closed == 50 && opened.Load() == closed.Load()
+	})
+	t.Logf("%d were opened, %d closed", opened.Load(), closed.Load())
+}
+
 func TestZeroConnIsHarmless(t *testing.T) {
 	var c godwit.Conn
 	if c.Send(0, nil) == nil || c.Close() == nil || c.Err() == nil || c.Tag() != 0 || c.State() != godwit.StateGone || c.RemoteAddr().IsValid() {

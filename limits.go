@@ -57,6 +57,9 @@ func resolve(c *Config) (*limits, error) {
 	if err := l.resolveEngine(); err != nil {
 		return nil, err
 	}
+	if err := l.resolveImpair(); err != nil {
+		return nil, err
+	}
 	for _, f := range []struct {
 		name         string
 		v            *int

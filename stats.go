@@ -45,6 +45,8 @@ type Stats struct {
 	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
 	GSO, GRO                           bool   // in force on every socket
 	ReceiveBuffer                      int    // bytes the kernel granted each socket; the least of them
+	Impaired                           bool   // Config.Impair is set
+	ImpairDropped                      uint64 // datagrams that it dropped, of both directions
 	BufferHint                         string // how an administrator grants more; empty if all that was asked for was granted
 }
 
@@ -54,6 +56,12 @@ func (e *Endpoint) Stats() Stats {
 	for _, s := range e.engine.shards {
 		n := s.Stats()
 		st.add(&n)
+	}
+	for _, s := range e.engine.sockets {
+		if i, ok := s.(*impairedSocket); ok {
+			st.Impaired = true
+			st.ImpairDropped += i.out.dropped.Load() + i.in.dropped.Load()
+		}
 	}
 	st.Panics, st.Unread = e.panics.Load(), e.unread.Load()
 	st.GroupSends, st.GroupRefused = e.groupSends.Load(), e.groupRefused.Load()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"testing"
 	"time"
 
@@ -16,38 +15,9 @@ import (
 	"godwit.example/godwit/internal/udp"
 )
 
-// Link says what a network does to each datagram, in each direction. The zero value delivers everything at once. Probabilities lie
-// between 0 and 1.
-type Link struct {
-	// Delay is what each datagram takes one way. Jitter adds up to its value, without changing the order.
-	Delay, Jitter time.Duration
-	// Loss is the probability that a datagram is lost.
-	Loss float64
-	// Burst is the share of datagrams that is lost in bursts of BurstLength in the mean, in addition to Loss.
-	Burst       float64
-	BurstLength float64
-	// Reorder is the probability that a datagram takes up to ReorderDelay longer, so that later ones overtake it.
-	Reorder      float64
-	ReorderDelay time.Duration
-	// Duplicate is the probability that a datagram arrives twice, Corrupt that one bit of it is flipped.
-	Duplicate, Corrupt float64
-	// Rate is the capacity of the link in bytes a second, with a queue of Queue bytes before it; zero is without limit.
-	Rate, Queue int64
-	// MTU is the size of the largest datagram that passes; zero is without limit.
-	MTU int
-}
-
-func (l Link) config() impair.Config {
-	c := impair.Config{
-		Delay: l.Delay, Jitter: l.Jitter, Loss: l.Loss, Reorder: l.Reorder, ReorderDelay: l.ReorderDelay,
-		Duplicate: l.Duplicate, Corrupt: l.Corrupt, Rate: l.Rate, Queue: l.Queue, MTU: l.MTU,
-	}
-	c.Burst = impair.GilbertElliott{ToGood: 1, LossBad: math.SmallestNonzeroFloat64} // a burst that is under way ends
-	if l.Burst > 0 {
-		c.Burst = impair.Bursts(l.Burst, l.BurstLength)
-	}
-	return c
-}
+// Link says what the network does to each datagram, in each direction. It is the same as that of godwit.Config's Impair, which makes a
+// real network worse.
+type Link = godwit.Link
 
 // Options vary a run. The zero value is what Run uses.
 type Options struct {
@@ -104,7 +74,7 @@ func RunOptions(t testing.TB, seed uint64, link Link, o Options, f func(t testin
 		key[i] = byte(seed >> (8 * i))
 	}
 	n := &Net{
-		t: t, rng: entropy.New(key), now: mono.Time(time.Hour), limit: o.Limit, link: link.config(),
+		t: t, rng: entropy.New(key), now: mono.Time(time.Hour), limit: o.Limit, link: impair.Params(link).Config(),
 		links: make(map[[2]udp.Addr]*impair.Link),
 	}
 	if n.limit <= 0 {
@@ -173,7 +143,7 @@ func (n *Net) Now() time.Duration { return n.now.Sub(mono.Time(time.Hour)) }
 
 // SetLink changes all links from now on. Datagrams under way arrive as they would have.
 func (n *Net) SetLink(l Link) {
-	n.link = l.config()
+	n.link = impair.Params(l).Config()
 	n.link.Blackouts = n.dark
 	for _, link := range n.links {
 		link.SetConfig(n.link)

@@ -213,7 +213,7 @@ func (s *Shard) apply(now mono.Time, slot uint32, p *peer, h *handshake) {
 			out.Crypto[level] = out.Crypto[level][:0]
 		}
 	}
-	if out.Complete && !p.conn.Complete() {
+	if out.Complete && !p.conn.Complete() && !p.ended { // its peer may have closed it while the last step was being computed
 		if s.cfg.Proto.Plain {
 			for _, write := range [...]bool{false, true} {
 				p.keys.Install(levelApp, write, wire.Secret{Suite: wire.SuitePlain}, out.ChecksumSeed)
