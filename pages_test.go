@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -150,4 +151,100 @@ func TestLinksOfPagesLeadSomewhere(t *testing.T) {
 	if count < 20 {
 		t.Errorf("only %d links found", count)
 	}
+}
+
+var (
+	codeSpan = regexp.MustCompile("`([^`\n]+)`")
+	goName   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+)
+
+// TestArchitectureNamesWhatExists looks up each name of the pipelines and code spans of the page among the names that the code declares, so
+// that a renamed function takes the page with it, and looks for each file of the two tables.
+func TestArchitectureNamesWhatExists(t *testing.T) {
+	known := map[string]bool{}
+	var files []string
+	for _, f := range repository(t) {
+		for name := range declaredNames(f) {
+			known[name] = true
+		}
+		if f.in(".", "internal/shard") && !f.isTest() {
+			files = append(files, path.Base(f.path))
+		}
+		for _, part := range strings.Split(f.path, "/") {
+			known[part], known[strings.TrimSuffix(part, ".go")] = true, true
+		}
+	}
+	page, err := os.ReadFile(filepath.Join("docs", "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if file != "doc.go" && !strings.Contains(string(page), "`"+file+"`") {
+			t.Errorf("docs/ARCHITECTURE.md has no word about %s", file)
+		}
+	}
+	names := namesOfPage(string(page))
+	if len(names) < 150 {
+		t.Fatalf("only %d names found", len(names))
+	}
+	for _, name := range names {
+		if !known[name] && !slices.Contains(foreignNames, name) {
+			t.Errorf("docs/ARCHITECTURE.md speaks of %s, which the code does not have", name)
+		}
+	}
+}
+
+// foreignNames are those of the page that belong to others: the kernel, the compiler, the English language.
+var foreignNames = []string{"BUG", "UDP_SEGMENT", "UDPConn", "epoll_pwait2", "_test", "attacks_", "go", "gathers", "if", "sleeps", "the", "unknown"}
+
+// namesOfPage returns the names in the pipelines and code spans of a page: spans that are paths, commands or flags are left out, and so are
+// diagrams.
+func namesOfPage(page string) (names []string) {
+	fence := ""
+	for line := range strings.Lines(page) {
+		if mark, ok := strings.CutPrefix(strings.TrimSpace(line), "```"); ok {
+			if fence == "" {
+				fence = "```" + mark
+			} else {
+				fence = ""
+			}
+			continue
+		}
+		if fence == "```" {
+			names = append(names, goName.FindAllString(line, -1)...)
+		}
+		if fence != "" {
+			continue
+		}
+		for _, m := range codeSpan.FindAllStringSubmatch(line, -1) {
+			if !strings.Contains(m[1], "/") && !strings.HasPrefix(m[1], "go ") && !strings.HasPrefix(m[1], "make ") && !strings.HasPrefix(m[1], "-") {
+				names = append(names, goName.FindAllString(m[1], -1)...)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// declaredNames returns every name that a file declares: of functions, types, fields, methods, variables and constants.
+func declaredNames(f *source) map[string]bool {
+	names := map[string]bool{f.file.Name.Name: true}
+	ast.Inspect(f.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			names[n.Name.Name] = true
+		case *ast.TypeSpec:
+			names[n.Name.Name] = true
+		case *ast.ValueSpec:
+			for _, id := range n.Names {
+				names[id.Name] = true
+			}
+		case *ast.Field:
+			for _, id := range n.Names {
+				names[id.Name] = true
+			}
+		}
+		return true
+	})
+	return names
 }
