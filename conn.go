@@ -67,7 +67,7 @@ func (c Conn) Send(ch Channel, p []byte) error {
 	m.Payload, m.Channel, m.Reliable = p, uint16(ch), c.ep.limits.reliable[ch]
 	s := c.shard()
 	if status := s.Send(c.ref(), &m); status != shard.Sent {
-		return c.sendError(s, status, &m)
+		return c.sendError(s, status, len(p), m.Reliable)
 	}
 	return nil
 }
@@ -81,28 +81,30 @@ func (c Conn) SendMessage(m Message) error {
 		return errChannel(m.Channel)
 	}
 	if m.Key > maxKey {
-		return fmt.Errorf("godwit: key %#x is not below 2^62", m.Key)
+		return errKey(m.Key)
 	}
 	var o shard.Outbound
 	o.Payload, o.Channel, o.Key, o.Tag, o.TTL = m.Payload, uint16(m.Channel), m.Key, m.Tag, max(m.TTL, 0)
 	o.Reliable = c.ep.limits.reliable[m.Channel]
 	s := c.shard()
 	if status := s.Send(c.ref(), &o); status != shard.Sent {
-		return c.sendError(s, status, &o)
+		return c.sendError(s, status, len(m.Payload), o.Reliable)
 	}
 	return nil
 }
+
+func errKey(key uint64) error { return fmt.Errorf("godwit: key %#x is not below 2^62", key) }
 
 func errChannel(ch Channel) error {
 	return fmt.Errorf("godwit: there is no channel %d, the highest is %d", ch, maxChannels-1)
 }
 
-func (c Conn) sendError(s *shard.Shard, status shard.Status, m *shard.Outbound) error {
+func (c Conn) sendError(s *shard.Shard, status shard.Status, size int, reliable bool) error {
 	switch status {
 	case shard.WouldBlock:
 		return ErrWouldBlock
 	case shard.TooLarge:
-		return &TooLargeError{Size: len(m.Payload), Max: s.Slot(c.ref()).MaxSend(m.Reliable)}
+		return &TooLargeError{Size: size, Max: s.Slot(c.ref()).MaxSend(reliable)}
 	case shard.NotYet:
 		return ErrWouldBlock
 	}

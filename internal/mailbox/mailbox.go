@@ -58,6 +58,7 @@ type Mailbox struct {
 	limit  int
 	size   int // capacity of the next buffer
 	spares [][]byte
+	leases [len(leaseSizes)][][]byte // empty buffers
 	wake   func()
 	stats  Stats
 }
@@ -150,20 +151,13 @@ func (m *Mailbox) putLarge(h *Header, payload []byte, n int) bool {
 		return false
 	}
 	b := make([]byte, n)
-	binary.LittleEndian.PutUint64(b, uint64(len(payload)))
+	binary.LittleEndian.PutUint64(b, uint64(len(payload))|ownFlag)
 	*(*Header)(b[prefixLen:]) = *h
 	copy(b[PayloadOffset:], payload)
 
 	m.mu.Lock()
-	if n > m.limit-m.pending {
-		m.stats.Refused++
-		m.mu.Unlock()
-		return false
-	}
-	m.retire()
-	m.full = append(m.full, b)
 	m.stats.Buffers++
-	return m.delivered(n)
+	return m.putOwn(b[:n:n])
 }
 
 // delivered ends a Put of n bytes: it unlocks and wakes a sleeping shard.
@@ -215,7 +209,8 @@ func (m *Mailbox) nextBuffer(n int) {
 
 // Swap appends the pieces filled since the last call to full, oldest first,
 // and takes back spare: empty buffers that the shard is done with. It is for
-// the shard alone. The pieces hold whole items, for Next.
+// the shard alone. The pieces hold whole items, for Next; those that Own knows are
+// no part of the buffer around them.
 func (m *Mailbox) Swap(full [][]byte, spare [][]byte) (bufs [][]byte) {
 	m.mu.Lock()
 	full = append(full, m.full...)
@@ -227,7 +222,7 @@ func (m *Mailbox) Swap(full [][]byte, spare [][]byte) (bufs [][]byte) {
 	}
 	m.pending = 0
 	for _, b := range spare {
-		if len(m.spares) < maxSpares && cap(b) >= m.size {
+		if !m.keepLease(b) && len(m.spares) < maxSpares && cap(b) >= m.size {
 			m.spares = append(m.spares, b)
 		}
 	}
@@ -241,6 +236,7 @@ func (m *Mailbox) Trim() {
 	m.mu.Lock()
 	clear(m.spares)
 	m.spares = m.spares[:0]
+	clear(m.leases[:])
 	m.size = firstChunk
 	m.mu.Unlock()
 }
@@ -273,7 +269,7 @@ func (m *Mailbox) Stats() Stats {
 // payload, which lies off bytes behind the start of buf, are views of the
 // piece; rest is what follows the item.
 func Next(buf []byte) (h *Header, payload []byte, off int, rest []byte) {
-	n := int(binary.LittleEndian.Uint64(buf))
+	n := int(binary.LittleEndian.Uint64(buf) &^ ownFlag)
 	end := PayloadOffset + n
 	return (*Header)(buf[prefixLen:]), buf[PayloadOffset:end:end], PayloadOffset, buf[(end+7)&^7:]
 }

@@ -173,10 +173,12 @@ func (s *modelShard) take(pieces [][]byte) {
 			b = &modelBuffer{whole: p[:0]}
 			s.buffers[endOf(p)] = b
 		}
-		if old := s.newest; old != nil && old != b && old.pieces == 0 {
-			s.giveBack(old)
+		if !Own(p) {
+			if old := s.newest; old != nil && old != b && old.pieces == 0 {
+				s.giveBack(old)
+			}
+			s.newest = b
 		}
-		s.newest = b
 		b.pieces++
 		s.kept = append(s.kept, keptPiece{p, bytes.Clone(p), b})
 	}
@@ -220,6 +222,25 @@ func TestMailboxBehavesAsItsModel(t *testing.T) {
 						sent++
 					}
 				}
+			},
+			"lease": func(t *rapid.T) {
+				n := length.Draw(t, "n")
+				b := m.Lease(n)
+				for i := range n {
+					b[PayloadOffset+i] = byte(sent)
+				}
+				n -= rapid.IntRange(0, n).Draw(t, "shorter")
+				ok := m.PutLease(header(1, uint64(sent)), b, n)
+				if want := pending+cap(b) <= limit; ok != want {
+					t.Fatalf("PutLease gave %v with %d of %d bytes pending", ok, pending, limit)
+				}
+				if !ok {
+					m.Return(b)
+					return
+				}
+				lengths = append(lengths, n)
+				pending += cap(b)
+				sent++
 			},
 			"swap": func(t *rapid.T) {
 				pieces := m.Swap(nil, shard.spares)

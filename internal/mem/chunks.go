@@ -6,6 +6,13 @@ const ChunkSize = 64 << 10
 // maxSpares bounds the buffers kept for the senders: 512 KiB a shard.
 const maxSpares = 8
 
+// Buffers of their own that are kept until the senders take them: they are used again
+// up to this size.
+const (
+	maxOwn       = 256 << 10
+	maxOwnSpares = 256
+)
+
 // A ChunkID names a chunk of one Chunks table; 0 names none.
 type ChunkID uint32
 
@@ -27,6 +34,7 @@ type Chunks struct {
 	freeBuffers []uint32
 	open        uint32 // the buffer that the senders may still fill, 0 = none
 	spares      [][]byte
+	owned       [][]byte // spares that were buffers of their own
 	inUse       int
 }
 
@@ -40,6 +48,13 @@ type chunk struct {
 type buffer struct {
 	whole  []byte
 	pieces uint32
+	own    bool // it is one piece, and not from the current buffer
+}
+
+// AddOwn enters a piece that is a buffer of its own, with one reference, which the
+// caller holds. The buffer goes back to the senders when it is released; whether they use it again is for them to say.
+func (c *Chunks) AddOwn(buf []byte) ChunkID {
+	return c.enter(chunk{buf: buf, refs: 1, buffer: c.addBuffer(buf, true)})
 }
 
 // Add enters a piece of a buffer with one reference, which the caller holds.
@@ -48,13 +63,18 @@ type buffer struct {
 func (c *Chunks) Add(buf []byte) ChunkID {
 	if !c.continues(buf) {
 		c.closeOpen()
-		c.open = c.addBuffer(buf)
+		c.open = c.addBuffer(buf, false)
 	}
 	b := &c.buffers[c.open]
 	piece := chunk{buf: buf, refs: 1, buffer: c.open}
 	if len(b.whole) == cap(b.whole) {
 		c.open = 0
 	}
+	return c.enter(piece)
+}
+
+// enter gives a chunk a number.
+func (c *Chunks) enter(piece chunk) ChunkID {
 	c.inUse++
 	if n := len(c.free); n > 0 {
 		id := c.free[n-1]
@@ -85,17 +105,17 @@ func (c *Chunks) continues(buf []byte) bool {
 	return true
 }
 
-func (c *Chunks) addBuffer(buf []byte) uint32 {
+func (c *Chunks) addBuffer(buf []byte, own bool) uint32 {
 	if n := len(c.freeBuffers); n > 0 {
 		i := c.freeBuffers[n-1]
 		c.freeBuffers = c.freeBuffers[:n-1]
-		c.buffers[i] = buffer{buf, 1}
+		c.buffers[i] = buffer{buf, 1, own}
 		return i
 	}
 	if len(c.buffers) == 0 {
 		c.buffers = append(c.buffers, buffer{})
 	}
-	c.buffers = append(c.buffers, buffer{buf, 1})
+	c.buffers = append(c.buffers, buffer{buf, 1, own})
 	return uint32(len(c.buffers) - 1)
 }
 
@@ -112,7 +132,12 @@ func (c *Chunks) closeOpen() {
 // one or there are spares enough.
 func (c *Chunks) recycle(i uint32) {
 	b := &c.buffers[i]
-	if cap(b.whole) <= ChunkSize && len(c.spares) < maxSpares {
+	switch {
+	case b.own:
+		if cap(b.whole) <= maxOwn && len(c.owned) < maxOwnSpares {
+			c.owned = append(c.owned, b.whole[:0])
+		}
+	case cap(b.whole) <= ChunkSize && len(c.spares) < maxSpares:
 		c.spares = append(c.spares, b.whole[:0])
 	}
 	b.whole = nil
@@ -168,9 +193,10 @@ func (c *Chunks) drop(id ChunkID) {
 
 // TakeSpare moves the spare buffers, all empty, behind dst.
 func (c *Chunks) TakeSpare(dst [][]byte) [][]byte {
-	dst = append(dst, c.spares...)
+	dst = append(append(dst, c.spares...), c.owned...)
 	clear(c.spares)
-	c.spares = c.spares[:0]
+	clear(c.owned)
+	c.spares, c.owned = c.spares[:0], c.owned[:0]
 	return dst
 }
 

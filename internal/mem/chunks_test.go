@@ -188,3 +188,27 @@ func BenchmarkChunkRetainRelease(b *testing.B) {
 		c.Release(id)
 	}
 }
+
+func TestABufferOfItsOwnLeavesTheOthersAlone(t *testing.T) {
+	var c Chunks
+	a := make([]byte, 4096)
+	first := c.Add(a[:100])
+	own := make([]byte, 700, 768)
+	id := c.AddOwn(own)
+	second := c.Add(a[100:200]) // the same buffer goes on
+	c.Release(id)
+	c.Release(first)
+	spares := c.TakeSpare(nil)
+	if len(spares) != 1 || cap(spares[0]) != 768 {
+		t.Fatalf("%d spares; the own buffer is one, the other is still filled", len(spares))
+	}
+	c.Release(c.AddOwn(make([]byte, maxOwn+1)))
+	c.Release(c.Add(make([]byte, 10, 4096)))
+	if spares = c.TakeSpare(nil); len(spares) != 0 {
+		t.Errorf("%d spares while a piece is in use", len(spares))
+	}
+	c.Release(second)
+	if spares = c.TakeSpare(nil); len(spares) != 1 || cap(spares[0]) != 4096 || c.InUse() != 0 {
+		t.Errorf("%d spares at the end", len(spares))
+	}
+}

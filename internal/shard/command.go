@@ -205,7 +205,12 @@ func (s *Shard) commands(now mono.Time) {
 	s.spares = s.chunks.TakeSpare(s.spares[:0])
 	s.bufs = s.mailbox.Swap(s.bufs[:0], s.spares)
 	for _, buf := range s.bufs {
-		id := s.chunks.Add(buf)
+		var id mem.ChunkID
+		if mailbox.Own(buf) {
+			id = s.chunks.AddOwn(buf)
+		} else {
+			id = s.chunks.Add(buf)
+		}
 		s.items(now, id, buf)
 		s.chunks.Release(id)
 	}
