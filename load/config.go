@@ -27,6 +27,9 @@ const (
 	// drainTime is how long after its end a run waits for messages that are
 	// still on their way. What is not back then is lost.
 	drainTime = 5 * time.Second
+	// quietTime is how long a transport that may lose messages has to be silent
+	// after the end for nothing more to be expected.
+	quietTime = time.Second
 )
 
 // Config describes a run. The zero value of each field but Addr has a meaning.
@@ -52,6 +55,9 @@ type Config struct {
 
 	Duration time.Duration // of the measurement; 0 means 10 s
 	Warmup   time.Duration // of unmeasured load before it; 0 means 1 s, negative none
+
+	// Staleness asks for Result.Staleness.
+	Staleness bool
 
 	// Varz is the address of the server's admin pages, from which its CPU time
 	// is read; empty leaves it unknown.

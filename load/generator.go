@@ -27,6 +27,7 @@ type generator struct {
 	order  order
 	lossy  bool // the transport does not repeat what was lost
 	open   bool
+	stale  bool // staleness is asked for
 	buf    []byte
 	conns  []conn
 	live   []uint32 // connections with messages that were refused
@@ -36,6 +37,7 @@ type generator struct {
 	quota            uint64    // closed: messages outstanding a connection
 	next             uint64    // open: the plan's next message
 	checked          mono.Time // when losses were last looked for
+	heard            mono.Time // when the last message came back
 
 	stats    stats
 	total    uint64 // messages sent, warm-up included
@@ -51,8 +53,10 @@ type stats struct {
 	planned, sent, received uint64
 	returned                uint64 // messages that came back while measuring
 	corrupted               uint64
+	repeated                uint64 // of the corrupted, those that had come back before
 	refused                 uint64 // sends that found no room
 	latency, lateness       metric.Histogram
+	staleness               metric.Histogram
 }
 
 // conn is one connection's part of the load.
@@ -62,12 +66,13 @@ type conn struct {
 	due     uint64    // messages that should have been sent by now
 	since   mono.Time // closed: when the next message was first refused
 	old     uint64    // sent, as of the last look for losses
+	newest  mono.Time // when the newest message that came back was due; kept if staleness is asked for
 	refused bool      // is in live
 }
 
 func newGenerator(c *Config, out sender, o order, lossy bool) *generator {
 	g := &generator{
-		out: out, order: o, lossy: lossy, open: c.Rate > 0, buf: make([]byte, c.Size),
+		out: out, order: o, lossy: lossy, open: c.Rate > 0, stale: c.Staleness, buf: make([]byte, c.Size),
 		conns: make([]conn, c.Connections), quota: uint64(c.Outstanding),
 	}
 	if g.open {
@@ -98,8 +103,12 @@ func (g *generator) dueAt(i uint64) mono.Time { return g.start + mono.Time(float
 func (g *generator) turn(now mono.Time) (next mono.Time) {
 	g.echoed.Store(g.back)
 	if now >= g.end {
-		g.finished = g.finished || g.resolved >= g.total || now >= g.end.Add(drainTime)
-		return g.end.Add(drainTime)
+		until := g.end.Add(drainTime)
+		if g.lossy {
+			until = min(until, max(g.end, g.heard).Add(quietTime))
+		}
+		g.finished = g.finished || g.resolved >= g.total || now >= until
+		return until
 	}
 	for i := 0; i < len(g.live); {
 		if g.sendDue(int(g.live[i]), now) {
@@ -175,17 +184,27 @@ func (g *generator) message(k int, payload []byte, now mono.Time) {
 	g.resolved += resolved
 	if v != good {
 		g.stats.corrupted++
+		if v == repeated {
+			g.stats.repeated++
+		}
 	}
 	if resolved == 0 {
 		return
 	}
 	g.back++
+	g.heard = now
 	if now >= g.from && now < g.end {
 		g.stats.returned++
 	}
 	if h.due >= g.from {
 		g.stats.received++
 		g.stats.latency.Record(int64(now - h.due))
+	}
+	if g.stale && h.due > c.newest {
+		if c.newest >= g.from {
+			g.stats.staleness.Record(int64(now - c.newest))
+		}
+		c.newest = h.due
 	}
 	if !g.open && now < g.end {
 		c.due += fresh

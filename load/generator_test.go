@@ -189,17 +189,36 @@ func TestClosedLoopKeepsMessagesOutstanding(t *testing.T) {
 	}
 }
 
-func TestLostMessagesAreWaitedForFiveSeconds(t *testing.T) {
-	n, g := newTest(Config{Connections: 1, Size: 64, Rate: 1000})
-	g.order, g.lossy = anyOrder, true
-	n.drop = func(i int) bool { return i == 5 }
+func TestLostMessagesAreWaitedFor(t *testing.T) {
+	for _, lossy := range []bool{false, true} {
+		n, g := newTest(Config{Connections: 1, Size: 64, Rate: 1000})
+		g.order, g.lossy = anyOrder, lossy
+		n.drop = func(i int) bool { return i == 5 }
+		g.begin(n.now, 0, 10*ms)
+		n.run(t, g, 0)
+		if s := &g.stats; s.sent != 10 || s.received != 9 {
+			t.Errorf("sent %d, received %d", s.sent, s.received)
+		}
+		want := drainTime
+		if lossy {
+			want = quietTime
+		}
+		if waited := n.now.Sub(begin); waited != 10*ms+want {
+			t.Errorf("lossy %v: finished after %v", lossy, waited)
+		}
+	}
+}
+
+func TestStalenessIsTheAgeOfTheValueBefore(t *testing.T) {
+	n, g := newTest(Config{Connections: 1, Size: 64, Rate: 1000, Staleness: true})
+	g.order, g.lossy = newerOnly, true
+	n.delay = 2 * ms
+	n.drop = func(i int) bool { return i == 4 || i == 5 }
 	g.begin(n.now, 0, 10*ms)
 	n.run(t, g, 0)
-	if s := &g.stats; s.sent != 10 || s.received != 9 {
-		t.Errorf("sent %d, received %d", s.sent, s.received)
-	}
-	if waited := n.now.Sub(begin); waited != 10*ms+drainTime {
-		t.Errorf("finished after %v", waited)
+	// Each message replaces one that is a period older; one replaces one that is three periods older.
+	if s := &g.stats.staleness; s.Count() != 7 || s.Min() != int64(3*ms) || s.Max() != int64(5*ms) {
+		t.Errorf("%d values were replaced at ages of %d to %d ns", s.Count(), s.Min(), s.Max())
 	}
 }
 

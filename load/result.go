@@ -26,6 +26,12 @@ type Result struct {
 	Received  uint64 `json:"received"`
 	Lost      uint64 `json:"lost"`
 	Corrupted uint64 `json:"corrupted"`
+	// Duplicates counts those of the corrupted that had come back before, or came after a newer one of a mode that
+	// drops such.
+	Duplicates uint64 `json:"duplicates"`
+	// Staleness is how old the newest message of a connection was, each time just before a newer one came back: what
+	// somebody sees who looks at values that follow one another. Nil if Config did not ask for it.
+	Staleness *Latency `json:"staleness_us,omitempty"`
 	// RetransmissionRate counts the messages that the clients repeated, PacketLossRate
 	// the packets that they took for lost, each as a share of what they sent.
 	RetransmissionRate *float64 `json:"retransmission_rate"`
@@ -79,11 +85,16 @@ func newResult(c *Config, g *generator, u *usage) *Result {
 		Received:          s.received,
 		Lost:              s.sent - s.received,
 		Corrupted:         s.corrupted,
+		Duplicates:        s.repeated,
 		Connections:       c.Connections,
 		GeneratorLateness: micros(s.lateness.Quantile(0.99)),
 		ServerPerMessage:  u.serverMicros,
 		ServerCPU:         u.serverPercent,
 		Duration:          c.Duration.Seconds(),
+	}
+	if c.Staleness {
+		stale := newLatency(&s.staleness)
+		r.Staleness = &stale
 	}
 	r.Reasons = reasons(g, u)
 	r.Valid = len(r.Reasons) == 0

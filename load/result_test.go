@@ -29,7 +29,7 @@ func TestJSONHasTheAgreedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"connections", "corrupted", "duration_s", "generator_lateness_us", "handshakes_per_second", "latency_us", "lost", "messages_per_second",
+		"connections", "corrupted", "duplicates", "duration_s", "generator_lateness_us", "handshakes_per_second", "latency_us", "lost", "messages_per_second",
 		"packet_loss_rate", "received", "retransmission_rate", "sent", "server_cpu_percent", "server_us_per_message", "valid",
 	}
 	if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, want) {

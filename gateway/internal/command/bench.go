@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ type benchFlags struct {
 	buffer                   int
 	spin                     time.Duration
 	without                  []string
+	loss                     string
+	rtt                      time.Duration
+	modes                    bool
 }
 
 // defaultOutstanding is the depth of a closed loop that names none.
@@ -46,7 +50,8 @@ func newBench() *cobra.Command {
 			"the scheduled time; with --rate 0 each connection keeps --outstanding messages on their way.",
 		Example: "  godwit bench --conns 100 --size 128 --rate 20000 --duration 8s\n" +
 			"  godwit bench --conns 100 --size 64 --rate 0 --outstanding 64\n" +
-			"  godwit bench --conns 1 --rate 0 --outstanding 1 --reference",
+			"  godwit bench --conns 1 --rate 0 --outstanding 1 --reference\n" +
+			"  godwit bench --modes --loss 5% --rtt 50ms",
 		Args: cobra.MaximumNArgs(1),
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, args []string) error {
@@ -55,6 +60,10 @@ func newBench() *cobra.Command {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
+		if f.modes {
+			f.modesDefaults(cmd.Flags().Changed)
+			return f.benchModes(ctx, address(args), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		}
 		return f.bench(ctx, address(args), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	})
 	f.register(cmd)
@@ -72,6 +81,9 @@ func newBench() *cobra.Command {
 	flags.DurationVar(&f.idle, "idle-timeout", 0, "silence that ends a connection; 0 is 60s")
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
 	flags.DurationVar(&f.spin, "spin", 0, "how long the clients look for work before they sleep; 0 is twice the time between two messages if that is at most 200µs, else not at all")
+	flags.BoolVar(&f.modes, "modes", false, fmt.Sprintf("one mode after the other, side by side in a table; by default %d connections, %g messages/s, %v each", modesConns, modesRate, modesDuration))
+	flags.StringVar(&f.loss, "loss", "", "share of the datagrams that the clients lose on purpose in each direction, such as 5% or 0.05")
+	flags.DurationVar(&f.rtt, "rtt", 0, "time that the clients add to each round trip on purpose, half in each direction")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off in the clients for comparison: "+strings.Join(services(), ", "))
 	return cmd
 }
@@ -92,6 +104,9 @@ func modeNames() []string {
 func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, error) {
 	client, err := f.clientFlags.config()
 	if err != nil {
+		return nil, err
+	}
+	if client.Impair, err = f.impair(); err != nil {
 		return nil, err
 	}
 	client.IdleTimeout = f.idle
@@ -128,11 +143,48 @@ func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, err
 	return cfg, nil
 }
 
+// impair is what --loss and --rtt do to the clients' sockets.
+func (f *benchFlags) impair() (*godwit.Impair, error) {
+	var link godwit.Link
+	if f.loss != "" {
+		text, percent := strings.CutSuffix(f.loss, "%")
+		p, err := strconv.ParseFloat(text, 64)
+		if percent {
+			p /= 100
+		}
+		if err != nil || !(p >= 0 && p < 1) {
+			return nil, fmt.Errorf("--loss %s: it is a share such as 5%% or 0.05", f.loss)
+		}
+		link.Loss = p
+	}
+	if f.rtt < 0 {
+		return nil, fmt.Errorf("--rtt %v: it cannot be negative", f.rtt)
+	}
+	link.Delay = f.rtt / 2
+	if link == (godwit.Link{}) {
+		return nil, nil
+	}
+	return &godwit.Impair{Send: link, Receive: link, Seed: 1}, nil
+}
+
 func (f *benchFlags) bench(ctx context.Context, addr string, out, errOut io.Writer) error {
 	cfg, err := f.config(ctx, addr)
 	if err != nil {
 		return err
 	}
+	result, err := f.run(ctx, addr, cfg, errOut)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return json.NewEncoder(out).Encode(result)
+	}
+	fmt.Fprintf(out, "%s\n\n", f.describe(addr, cfg))
+	return result.WriteText(out)
+}
+
+// run measures once, with a progress bar if somebody watches.
+func (f *benchFlags) run(ctx context.Context, addr string, cfg *load.Config, errOut io.Writer) (*load.Result, error) {
 	wipe := func() {}
 	if isTerminal(errOut) {
 		cfg.Progress = func(what string, done, total time.Duration) {
@@ -143,16 +195,12 @@ func (f *benchFlags) bench(ctx context.Context, addr string, out, errOut io.Writ
 	result, err := load.Run(ctx, *cfg)
 	wipe()
 	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted: no result")
+		return nil, errors.New("interrupted: no result")
 	}
 	if err != nil {
-		return dialHint(addr, err)
+		return nil, dialHint(addr, err)
 	}
-	if f.json {
-		return json.NewEncoder(out).Encode(result)
-	}
-	fmt.Fprintf(out, "%s\n\n", f.describe(addr, cfg))
-	return result.WriteText(out)
+	return result, nil
 }
 
 // describe says in one line what was measured.
@@ -165,7 +213,15 @@ func (f *benchFlags) describe(addr string, cfg *load.Config) string {
 	if f.plain {
 		protection = "plain"
 	}
-	return fmt.Sprintf("%s: %d connections, %d B, %s, %s, %s, %v", addr, cfg.Connections, cfg.Size, how, f.mode, protection, cfg.Duration)
+	mode := f.mode
+	if f.modes {
+		mode = "every mode"
+	}
+	text := fmt.Sprintf("%s: %d connections, %d B, %s, %s, %s, %v", addr, cfg.Connections, cfg.Size, how, mode, protection, cfg.Duration)
+	if i := cfg.Client.Impair; i != nil {
+		text += fmt.Sprintf("\nthe clients lose %g %% of the datagrams in each direction and add %v to the round trip", 100*i.Send.Loss, f.rtt)
+	}
+	return text
 }
 
 func progressBar(what string, done, total time.Duration) string {
