@@ -66,6 +66,10 @@ type Config struct {
 	// The default is 1.5 MiB; it must have room for one message of MaxMessageSize.
 	ReceiveBuffer int
 
+	// MaxStreams is how many byte streams the peer may have open at once on a connection. The default is 100, the most is 65,536; negative means none.
+	// What streams have written and not delivered is bounded by SendBuffer, a quarter of it for each, beside what messages take of theirs.
+	MaxStreams int
+
 	// IdleTimeout ends a connection that hears nothing from its peer. The smaller value of the two ends counts. The
 	// default is 60 s; negative means never. A peer that leaves everything that was sent to it unacknowledged for half of this end's
 	// value is taken for dead before.

@@ -16,13 +16,14 @@ import (
 
 // Endpoint is a server's end: its sockets and all connections on them. Its methods may be called by any goroutine.
 type Endpoint struct {
-	limits  *limits
-	handler Handler
-	engine  *engine
-	pin     Pin
-	addr    netip.AddrPort
-	accepts chan Conn
-	dialed  bool // made by Dial for its one connection
+	limits    *limits
+	handler   Handler
+	engine    *engine
+	pin       Pin
+	addr      netip.AddrPort
+	accepts   chan Conn
+	listening streamQueue // of NetListener
+	dialed    bool        // made by Dial for its one connection
 
 	mu                       sync.Mutex
 	state                    endpointState
@@ -290,7 +291,9 @@ func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok b
 		select {
 		case e.accepts <- c:
 		default:
-			return uint64(wire.ServerBusy), "", false
+			if !e.listening.active() { // its streams are what is accepted
+				return uint64(wire.ServerBusy), "", false
+			}
 		}
 	}
 	return 0, "", true

@@ -11,6 +11,24 @@ import (
 // taken. Handler.Writable is called once there is room; Conn.SendWait waits for it.
 var ErrWouldBlock = errors.New("godwit: send would block")
 
+// ErrNoStreams is returned by Conn.Stream when the peer allows no streams.
+var ErrNoStreams = errors.New("godwit: the peer accepts no streams")
+
+// StreamError is returned by a Stream whose peer has reset its half, or has asked this end to stop.
+type StreamError struct {
+	Stream  uint64 // the stream's number
+	Code    uint64 // the peer's; 0 for a stream that it just closed
+	Stopped bool   // the peer reads no more; false: it writes no more
+}
+
+func (e *StreamError) Error() string {
+	what := "reset"
+	if e.Stopped {
+		what = "stopped"
+	}
+	return fmt.Sprintf("godwit: stream %d was %s by the peer, code %#x", e.Stream, what, e.Code)
+}
+
 // ErrBusy is returned by Dial when the server has no room for another connection.
 var ErrBusy = errors.New("godwit: the server is busy")
 

@@ -100,7 +100,7 @@ var hotTypes = []struct {
 	pointers []string
 }{
 	{reflect.TypeFor[proto.Conn](), 1536, []string{
-		"sh", "hs", "move", "app.sent.packets.buf", "app.sent.records.buf", "app.recv.ranges", "msgs.sh", "msgs.chans", "msgs.index", "msgs.levels",
+		"sh", "hs", "move", "streams", "app.sent.packets.buf", "app.sent.records.buf", "app.recv.ranges", "msgs.sh", "msgs.chans", "msgs.index", "msgs.levels",
 		"msgs.peerListed", "msgs.frags", "msgs.reasm", "peer.spare", "peer.retire", "ids.issued", "end.reason",
 	}},
 	{reflect.TypeFor[protect.Keys](), 640, []string{

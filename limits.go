@@ -28,6 +28,8 @@ const (
 	defaultCycle        = 2500
 	defaultDatagram     = 1452
 	defaultBacklog      = 1024
+	defaultStreams      = 100
+	mostStreams         = 1 << 16
 	maxShards           = 32
 	maxSlots            = 1<<24 - 1
 	minDatagram         = 1200
@@ -72,6 +74,7 @@ func resolve(c *Config) (*limits, error) {
 		{"MaxMessageSize", &l.MaxMessageSize, defaultMessageSize, 1, maxMessageSize, false},
 		{"SendBuffer", &l.SendBuffer, defaultSendBuffer, 1, 1 << 30, false},
 		{"ReceiveBuffer", &l.ReceiveBuffer, max(defaultReceive, l.MaxMessageSize+wire.CreditOverhead), 1, 1 << 30, false},
+		{"MaxStreams", &l.MaxStreams, defaultStreams, 1, mostStreams, true},
 		{"Tuning.MaxDatagram", &l.Tuning.MaxDatagram, defaultDatagram, minDatagram, maxDatagramBytes, false},
 		{"Tuning.SocketBuffer", &l.Tuning.SocketBuffer, 0, 0, 1 << 30, true},
 		{"Tuning.MailboxBytes", &l.Tuning.MailboxBytes, defaultMailbox, 64 << 10, 1 << 30, false},
@@ -141,6 +144,7 @@ func (l *limits) resolveProto() error {
 	p.Params.MaxIdleTimeout = uint64(l.IdleTimeout / time.Millisecond)
 	p.Params.InitialMaxData = uint64(l.ReceiveBuffer)
 	p.Params.InitialMaxChannel = uint64(max(l.ReceiveBuffer*2/3, l.MaxMessageSize+wire.CreditOverhead))
+	p.Params.InitialMaxStreams = uint64(max(l.MaxStreams, 0))
 	p.Params.MaxMessageSize = uint64(l.MaxMessageSize)
 	p.Params.MaxUDPPayload = uint64(max(l.Tuning.MaxDatagram, minDatagram))
 	p.Params.PlainMode = l.Plain

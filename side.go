@@ -15,6 +15,7 @@ type side struct {
 	gen     uint32
 	checked atomic.Bool   // somebody has waited who may
 	done    chan struct{} // closed when the connection has ended
+	streams atomic.Pointer[streamTable]
 
 	mu       sync.Mutex
 	fill     []byte         // records from the shard: recordLen bytes and the payload each
@@ -144,7 +145,11 @@ func (s *side) end(err error) {
 		s.err = err
 		close(s.done)
 	}
+	err = s.err
 	s.mu.Unlock()
+	if t := s.streams.Load(); t != nil {
+		t.end(err)
+	}
 }
 
 func (s *side) cause() error {

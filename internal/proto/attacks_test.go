@@ -360,9 +360,9 @@ func TestEveryFrameCutShortCloses(t *testing.T) {
 		if !wire.IsKnownFrame(typ) || typ == wire.FramePadding {
 			continue
 		}
-		whole := sample(typ)
 		for level := range wire.Level(wire.NumLevels) {
 			for _, client := range []bool{true, false} {
+				whole := sample(typ, client)
 				for n := 1; n < len(whole); n++ {
 					cutShort(t, whole[:n:n], level, client)
 				}
@@ -397,7 +397,8 @@ func cutShort(t *testing.T, b []byte, level wire.Level, client bool) {
 	if e := victim.closed; e != nil && !e.Remote {
 		switch code := wire.ErrorCode(e.Code); code {
 		case wire.FrameEncodingError, wire.ProtocolViolation, wire.ReassemblyError, wire.CryptoBufferExceeded,
-			wire.FlowControlError, wire.MessageTooLarge, wire.MessageLimit, wire.ConnectionIDLimitError:
+			wire.FlowControlError, wire.MessageTooLarge, wire.MessageLimit, wire.ConnectionIDLimitError,
+			wire.StreamLimitError, wire.StreamStateError, wire.FinalSizeError:
 		default:
 			t.Fatalf("% x at %v: closed with %v", b, level, code)
 		}

@@ -203,8 +203,8 @@ func (d *duo) cross() {
 			d.b.acked(p)
 		}
 	}
-	checkCounts(d.t, &d.a.messages)
-	checkCounts(d.t, &d.b.messages)
+	checkCounts(d.t, &d.a.messages, nil)
+	checkCounts(d.t, &d.b.messages, nil)
 }
 
 // frameWords names the frames of a packet.

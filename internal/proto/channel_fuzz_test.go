@@ -54,7 +54,7 @@ func FuzzHandleMessageFrames(f *testing.F) {
 			}
 			d.now = d.now.Add(mono.Millisecond)
 			d.a.handleTimeout(d.now)
-			checkCounts(t, &d.a.messages)
+			checkCounts(t, &d.a.messages, nil)
 		}
 		d.a.abort()
 	})

@@ -418,9 +418,9 @@ func (p *pipe) tick() {
 		}
 		e.transmit(1 + p.rng.IntN(30))
 		e.drain()
-		checkCounts(p.t, &e.m)
+		checkCounts(p.t, &e.m, nil)
 		if e.twin != nil {
-			checkCounts(p.t, &e.twin.m)
+			checkCounts(p.t, &e.twin.m, nil)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestReceiving(t *testing.T) {
 				t.Fatalf("closed with %v", code)
 			}
 			d.b.expect(c.want)
-			checkCounts(t, &d.b.messages)
+			checkCounts(t, &d.b.messages, nil)
 			if d.b.counted != d.b.consumedTotal+heldCost(&d.b.messages) {
 				t.Fatalf("%d counted, %d given back, %d held", d.b.counted, d.b.consumedTotal, heldCost(&d.b.messages))
 			}
@@ -170,7 +170,7 @@ func TestUnreliableReassemblyIsBounded(t *testing.T) {
 	if d.b.loose.n != 0 {
 		t.Fatal("a message above the limit is gathered")
 	}
-	checkCounts(t, &d.b.messages)
+	checkCounts(t, &d.b.messages, nil)
 }
 
 func TestUnreliableReassemblyEndsAfterTwoSecondsWithoutProgress(t *testing.T) {

@@ -38,6 +38,10 @@ type Conn struct {
 	app  space // 1-RTT packets
 	msgs messages
 
+	streams     *streams // nil until the first byte stream
+	peerStreams uint64   // streams that this end may open in all
+	creditKept  uint32   // of the connection's credit that streams leave to messages
+
 	rng  entropy.Source
 	rtt  congestion.RTT
 	cc   congestion.Controller
@@ -192,6 +196,7 @@ func (c *Conn) Ping(mono.Time) { c.pingDue = true }
 
 // Release returns every block and buffer of the connection. It may be called in any state, once or more.
 func (c *Conn) Release() {
+	c.releaseStreams()
 	c.msgs.release()
 	c.app.release()
 	c.hs, c.move = nil, nil

@@ -221,6 +221,10 @@ func (c *Conn) recordAcked(now mono.Time, level wire.Level, r *record) {
 	case recNewConnID:
 	case recRetireConnID:
 		c.peer.retireAcked(r.id)
+	case recStream, recStreamReset, recStreamStop, recStreamMax, recStreamBlocked, recMaxStreams:
+		if c.streams != nil {
+			c.streams.onAcked(r)
+		}
 	default:
 		c.msgs.onAcked(now, r)
 	}
@@ -240,6 +244,15 @@ func (c *Conn) recordLost(now mono.Time, r *record) {
 		c.ids.lost(r.id)
 	case recRetireConnID:
 		c.peer.retireLost(r.id)
+	case recStream, recStreamReset, recStreamStop, recStreamMax, recStreamBlocked, recMaxStreams:
+		if c.streams != nil {
+			c.streams.onLost(r)
+		}
+	case recBlocked:
+		c.msgs.onLost(now, r)
+		if c.streams != nil && r.id == c.msgs.limit && c.streams.stalled() {
+			c.msgs.wantAll(dueBlocked)
+		}
 	default:
 		c.msgs.onLost(now, r)
 	}

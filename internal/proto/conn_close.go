@@ -100,6 +100,7 @@ func (c *Conn) closeNow(now mono.Time, app bool, code uint64, reason string) {
 
 // finish releases what the connection holds and tells the application. The connection drains.
 func (c *Conn) finish(now mono.Time, ev Event) {
+	c.releaseStreams()
 	c.msgs.abort()
 	c.event(ev)
 	c.state = StateDraining

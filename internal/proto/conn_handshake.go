@@ -177,6 +177,8 @@ func (c *Conn) SetPeerParams(now mono.Time, b []byte) bool {
 		c.fail(now, wire.ChannelMismatch, "channel "+itoa(ch)+" is configured differently at the two ends")
 		return false
 	}
+	c.peerStreams = p.InitialMaxStreams
+	c.creditKept = uint32(min(p.InitialMaxData/8, mostCreditKept))
 	c.peerIdle = mono.Duration(min(p.MaxIdleTimeout, 1<<40)) * mono.Millisecond
 	c.peerAckDelay = mono.Duration(p.MaxAckDelay) * mono.Millisecond
 	c.peerAckShift = uint8(p.AckDelayExponent)

@@ -6,7 +6,7 @@ import (
 )
 
 // packVersion is the first byte of a packed connection; another layout gets another number.
-const packVersion = 1
+const packVersion = 2
 
 // CanPack reports whether the connection may be packed now: between any two calls after the handshake is confirmed
 // and before the connection ends.
@@ -23,7 +23,7 @@ func (c *Conn) Pack(now mono.Time, b []byte) []byte {
 	c.app.sendLimit = max(c.app.sendLimit, c.app.next+numberStride)
 	k := packer{b: append(b, packVersion), ref: now}
 	c.pack(&k)
-	k.b = c.msgs.appendPacked(k.b, now)
+	k.b = c.packStreams(c.msgs.appendPacked(k.b, now), now)
 	c.Release()
 	return k.b
 }
@@ -41,6 +41,9 @@ func (c *Conn) Unpack(now mono.Time, sh *Shared, slot uint32, b []byte) int {
 	c.pack(&k)
 	if !k.bad {
 		k.skip(c.msgs.parsePacked(sh, k.rest(), now))
+	}
+	if !k.bad {
+		k.skip(c.parseStreams(k.rest(), now))
 	}
 	if k.bad {
 		c.Release()

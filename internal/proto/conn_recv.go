@@ -139,11 +139,13 @@ func (c *Conn) handleFrame(now mono.Time, p *wire.Packet, s *space, typ uint64, 
 		return c.handleCrypto(now, p.Level, b)
 	case wire.FrameMessage, wire.FrameMessageKeyed, wire.FrameMessages, wire.FrameMessagesKeyed,
 		wire.FrameFragment, wire.FrameFragmentKeyed, wire.FrameSkip, wire.FrameMaxData, wire.FrameMaxChannel,
-		wire.FrameBlocked, wire.FrameChannelBlocked:
+		wire.FrameBlocked, wire.FrameChannelBlocked, wire.FrameMaxStreams, wire.FrameResetStream, wire.FrameStopSending,
+		wire.FrameStream, wire.FrameStream + 1, wire.FrameStream + 2, wire.FrameStream + 3,
+		wire.FrameStream + 4, wire.FrameStream + 5, wire.FrameStream + 6, wire.FrameStream + 7:
 		if !c.complete { // only a server can see this: the client sent data before its Finished arrived
 			return c.early(now, typ)
 		}
-		n, code := c.msgs.handleFrame(now, typ, b)
+		n, code := c.handleData(now, typ, b)
 		if n < 0 {
 			c.failFrame(now, code, typ, "")
 		}
@@ -181,15 +183,35 @@ func (c *Conn) handleFrame(now mono.Time, p *wire.Packet, s *space, typ uint64, 
 		}
 		c.event(Event{Kind: EventTicket, Payload: token})
 		return n
-	default: // STREAM, RESET_STREAM, STOP_SENDING, MAX_STREAMS: no streams were negotiated
-		c.failFrame(now, wire.ProtocolViolation, typ, "byte streams were not negotiated")
-		return -1
 	}
+	panic("BUG: proto: a frame type that is known has no handler")
+}
+
+// handleData dispatches frames about messages and streams.
+func (c *Conn) handleData(now mono.Time, typ uint64, b []byte) (n int, code wire.ErrorCode) {
+	switch {
+	case typ >= wire.FrameMessage:
+		return c.msgs.handleFrame(now, typ, b)
+	case typ < wire.FrameMaxData || typ == wire.FrameMaxStreams:
+		return c.handleStreams(typ, b)
+	case typ == wire.FrameMaxChannel || typ == wire.FrameChannelBlocked:
+		if id, limit, n := wire.ParseMaxChannel(b); n > 0 && id >= wire.MinStream {
+			if code := c.handleLimit(typ, id, limit); code != wire.NoError {
+				return -1, code
+			}
+			return n, wire.NoError
+		}
+	}
+	n, code = c.msgs.handleFrame(now, typ, b)
+	if typ == wire.FrameMaxData && c.streams != nil {
+		c.streams.credited()
+	}
+	return n, code
 }
 
 // early refuses application data before the handshake is complete. The shard holds such packets back, so a peer that
 // gets here broke the protocol.
 func (c *Conn) early(now mono.Time, typ uint64) int {
-	c.failFrame(now, wire.ProtocolViolation, typ, "message before the end of the handshake")
+	c.failFrame(now, wire.ProtocolViolation, typ, "data before the end of the handshake")
 	return -1
 }

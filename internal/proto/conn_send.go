@@ -232,7 +232,11 @@ func (c *Conn) appendEliciting(now mono.Time, s *space, b []byte, limit int) []b
 	}
 	if c.complete {
 		b = c.askForAcks(s, b, limit, c.msgs.wantsToSend() || c.pingDue)
-		b = c.msgs.appendFrames(now, b, limit, &s.sent)
+		if c.streams == nil {
+			b = c.msgs.appendFrames(now, b, limit, &s.sent)
+		} else {
+			b = c.appendShared(now, b, limit, &s.sent)
+		}
 	}
 	if c.pingDue && len(b) < limit {
 		if len(b) == start {

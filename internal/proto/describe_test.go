@@ -83,9 +83,23 @@ func describeFrame(typ byte, b []byte) (text string, n int) {
 	case wire.FrameFragment, wire.FrameFragmentKeyed:
 		f, n := wire.ParseFragment(typ, b)
 		return fmt.Sprintf("FRAGMENT(%d:%d@%d)", f.Channel, f.ID, f.Offset), n
+	case wire.FrameResetStream:
+		_, _, _, n = wire.ParseResetStream(b)
+	case wire.FrameStopSending:
+		_, _, n = wire.ParseStopSending(b)
+	case wire.FrameMaxStreams:
+		_, n = wire.ParseMaxStreams(b)
 	case wire.FrameSkip:
 		ch, upTo, _, n := wire.ParseSkip(b)
 		return fmt.Sprintf("SKIP(%d:%d)", ch, upTo), n
+	}
+	if typ >= wire.FrameStream && typ < wire.FrameMaxData {
+		id, offset, data, fin, n := wire.ParseStream(typ, b)
+		name = fmt.Sprintf("STREAM(%d:%d+%d)", id, offset, len(data))
+		if fin {
+			name += "FIN"
+		}
+		return name, n
 	}
 	return name, n
 }

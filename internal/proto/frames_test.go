@@ -7,8 +7,8 @@ import (
 	"godwit.example/godwit/internal/wire"
 )
 
-// sample is one valid frame of every type that this version knows.
-func sample(typ byte) []byte {
+// sample is one valid frame of every type that this version knows, for a receiver of that role.
+func sample(typ byte, client bool) []byte {
 	id, _ := wire.MakeConnID([]byte("another-id-1"))
 	switch typ {
 	case wire.FramePadding:
@@ -65,6 +65,33 @@ func sample(typ byte) []byte {
 	case wire.FrameSkip:
 		return wire.AppendSkip(nil, 0, 0, 40)
 	}
+	return streamSample(typ, client)
+}
+
+// streamSample is the same for the frames of streams: the first of the peer.
+func streamSample(typ byte, client bool) []byte {
+	id := uint64(wire.MinStream)
+	if client {
+		id++
+	}
+	switch typ {
+	case wire.FrameResetStream:
+		return wire.AppendResetStream(nil, id, 5, 9)
+	case wire.FrameStopSending:
+		return wire.AppendStopSending(nil, id, 5)
+	case wire.FrameMaxStreams:
+		return wire.AppendMaxStreams(nil, 1000)
+	}
+	if typ >= wire.FrameStream && typ < wire.FrameMaxData {
+		b := wire.AppendVarint([]byte{typ}, id)
+		if typ&wire.StreamOff != 0 {
+			b = append(b, 3)
+		}
+		if typ&wire.StreamLen != 0 {
+			b = append(b, 2)
+		}
+		return append(b, "ab"...)
+	}
 	return []byte{typ, 0, 0, 0}
 }
 
@@ -73,10 +100,8 @@ func refused(typ byte, client bool) bool {
 	switch typ {
 	case wire.FrameHandshakeDone, wire.FrameNewToken:
 		return !client
-	case wire.FrameResetStream, wire.FrameStopSending, wire.FrameMaxStreams:
-		return true
 	}
-	return typ >= wire.FrameStream && typ < wire.FrameMaxData
+	return false
 }
 
 // TestEveryFrameInEveryPacketStateAndRole is the table that CVE-2025-59530 asks for: each frame either does its
@@ -119,7 +144,7 @@ func tableCase(t *testing.T, typ byte, level wire.Level, state State, client boo
 	closed := s.closed
 	path := wire.Path{Remote: s.peer.addr, Local: s.addr}
 	sp := s.c.space(level)
-	s.c.HandlePacket(p.now, &wire.Packet{Payload: sample(typ), Number: 900, Level: level, Path: &path, Size: 1200})
+	s.c.HandlePacket(p.now, &wire.Packet{Payload: sample(typ, client), Number: 900, Level: level, Path: &path, Size: 1200})
 	s.drain()
 	after := s.closed
 	name := func() string {

@@ -314,7 +314,7 @@ func FuzzOperations(f *testing.F) {
 // handshake, or connected with messages on their way. What comes of it is a valid frame or a close with a code.
 func FuzzPacket(f *testing.F) {
 	for typ := range byte(0x40) {
-		f.Add(typ, sample(typ))
+		f.Add(typ, sample(typ, typ&1 == 0))
 	}
 	f.Fuzz(func(t *testing.T, where byte, payload []byte) {
 		if len(payload) > 1400 {

@@ -23,6 +23,7 @@ func (s *side) repack() []byte {
 // coverage says what was going on when a connection was packed.
 type coverage struct {
 	records, lossPending, reassembling, outOfOrder, skipping, blocked, moving, inFlight, queued int
+	streamLost, streamPieces, streamBlocked, streamReset, streamQueued                          int
 }
 
 func (v *coverage) note(s *side) {
@@ -47,6 +48,20 @@ func (v *coverage) note(s *side) {
 	}
 	count(&v.outOfOrder, disorder)
 	count(&v.skipping, skip)
+	if st := c.streams; st != nil {
+		lost, pieces, stalled, reset, queued := false, false, false, false, st.data.len() > 0
+		for _, x := range st.list {
+			lost = lost || len(x.lost) > 0
+			pieces = pieces || len(x.pieces) > 0
+			stalled = stalled || x.waits != waitNothing
+			reset = reset || x.reset == isSent
+		}
+		count(&v.streamLost, lost)
+		count(&v.streamPieces, pieces)
+		count(&v.streamBlocked, stalled)
+		count(&v.streamReset, reset)
+		count(&v.streamQueued, queued)
+	}
 	count(&v.blocked, blocked)
 }
 
@@ -62,6 +77,10 @@ func history(t testing.TB, seed uint64, pack bool, v *coverage) uint64 {
 	p.link.loss = rng.Float64() * 0.3
 	p.link.jitter = mono.Duration(rng.Int64N(int64(20 * mono.Millisecond)))
 	p.link.duplicate = rng.Float64() * 0.1
+	var apps [2]*streamApp
+	if seed%2 == 1 {
+		apps = [2]*streamApp{newStreamApp(p.client), newStreamApp(p.server)}
+	}
 	for range 10 + rng.IntN(30) {
 		s := p.client
 		if rng.IntN(2) == 0 {
@@ -76,6 +95,14 @@ func history(t testing.TB, seed uint64, pack bool, v *coverage) uint64 {
 			p.link.blackout = !p.link.blackout
 		case 3:
 			s.c.Ping(p.now)
+		case 4, 5, 6:
+			if apps[0] != nil {
+				a := apps[0]
+				if s == p.server {
+					a = apps[1]
+				}
+				a.random(rng)
+			}
 		default:
 			for range 1 + rng.IntN(12) {
 				m := Message{Channel: uint16(rng.IntN(6)), Key: uint64(rng.IntN(4)), Payload: []byte(text(int(rng.Uint32N(1000)), 1+rng.IntN(1500)))}
@@ -121,6 +148,8 @@ func TestPackUnpackSameFuture(t *testing.T) {
 	for name, n := range map[string]int{
 		"loss pending": v.lossPending, "half reassembled": v.reassembling, "out of order": v.outOfOrder, "SKIP outstanding": v.skipping,
 		"blocked by credit": v.blocked, "path change": v.moving, "in flight": v.inFlight, "queued": v.queued,
+		"a stream is to be repeated": v.streamLost, "a stream has pieces": v.streamPieces, "a stream is blocked": v.streamBlocked,
+		"a reset is on its way": v.streamReset, "a stream is queued": v.streamQueued,
 	} {
 		if n == 0 {
 			t.Errorf("no history was packed while %s", name)

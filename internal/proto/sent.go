@@ -23,6 +23,13 @@ const (
 	recAckFrequency // id = sequence number
 	recPing
 	recNewToken
+	// Of streams: channel<<32 | off is the stream's number above 256.
+	recStream        // n = bytes, recordFin; id = offset
+	recStreamReset   // nothing
+	recStreamStop    // nothing
+	recStreamMax     // id = limit
+	recStreamBlocked // id = limit
+	recMaxStreams    // id = limit
 )
 
 // record is one frame of a sent packet: 24 bytes, no pointers. What was sent is repeated, never the packet.

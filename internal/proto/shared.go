@@ -115,18 +115,25 @@ type EventKind uint8
 
 // Kinds of events, in no order.
 const (
-	EventMessage   EventKind = iota + 1 // Channel, ID, Key, Payload; answer with Conn.Consumed when the application is done
-	EventGap                            // Channel, ID = first ID after the gap, N = messages abandoned by the peer (at most)
-	EventOutcome                        // Tag, Outcome
-	EventWritable                       // credit came back: N = bytes released since the last drain
-	EventCrypto                         // Level, Payload: in-order handshake bytes for the session
-	EventConfirmed                      // the handshake is confirmed (HANDSHAKE_DONE sent or received)
-	EventDropKeys                       // Level: packet protection keys of the level are to be dropped
-	EventPath                           // the connection now sends to Conn.Path
-	EventNewID                          // ConnID: a local connection ID that must be routed to this slot
-	EventRetireID                       // ConnID: no longer
-	EventClosed                         // Code, Remote, Payload = reason: no message will be delivered any more
-	EventTicket                         // Payload: NEW_TOKEN's token (client)
+	EventMessage        EventKind = iota + 1 // Channel, ID, Key, Payload; answer with Conn.Consumed when the application is done
+	EventGap                                 // Channel, ID = first ID after the gap, N = messages abandoned by the peer (at most)
+	EventOutcome                             // Tag, Outcome
+	EventWritable                            // credit came back: N = bytes released since the last drain
+	EventCrypto                              // Level, Payload: in-order handshake bytes for the session
+	EventConfirmed                           // the handshake is confirmed (HANDSHAKE_DONE sent or received)
+	EventDropKeys                            // Level: packet protection keys of the level are to be dropped
+	EventPath                                // the connection now sends to Conn.Path
+	EventNewID                               // ConnID: a local connection ID that must be routed to this slot
+	EventRetireID                            // ConnID: no longer
+	EventClosed                              // Code, Remote, Payload = reason: no message will be delivered any more
+	EventTicket                              // Payload: NEW_TOKEN's token (client)
+	EventStreamOpen                          // ID: a stream that the peer has opened
+	EventStreamData                          // ID, Payload: the next bytes of a stream; answer with StreamRead when the application has taken them
+	EventStreamEnd                           // ID: there are no more
+	EventStreamReset                         // ID, Code: the peer has given up its half
+	EventStreamStop                          // ID, Code: the peer wants no more; this end's half was reset
+	EventStreamWritable                      // ID, N: bytes of the stream's send buffer released, 32 a write more than its payload
+	EventStreamLimit                         // ID: the number of streams that this end may open in all has become this; Key: the first one of them
 )
 
 // Event is one output of a connection. Payload is borrowed: it is valid until the shard drains the event; if Ref is

@@ -324,7 +324,7 @@ func (w *world) books() {
 			w.t.Fatalf("%s: holds %d bytes", s.name, n)
 		}
 		if c.msgs.chans != nil {
-			checkCounts(w.t, &c.msgs)
+			checkCounts(w.t, &c.msgs, c.streams)
 		}
 	}
 }

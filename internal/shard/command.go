@@ -28,7 +28,8 @@ type item struct {
 type itemKind uint8
 
 const (
-	itemSend itemKind = iota
+	itemSend        itemKind = iota
+	itemStreamWrite          // key = stream
 	itemClose
 	itemShutdown
 	itemAbort // a close with a transport code
@@ -38,6 +39,7 @@ const (
 	itemJoin
 	itemLeave
 	itemDisband
+	itemStream // channel = proto.StreamOps, key = stream, tag = size, count = bytes taken
 )
 
 // the header must fill the mailbox's exactly
@@ -224,13 +226,17 @@ func (s *Shard) items(now mono.Time, id mem.ChunkID, buf []byte) {
 	for rest := buf; len(rest) > 0; {
 		h, payload, off, next := mailbox.Next(rest)
 		switch i := itemOf(h); i.kind {
-		case itemSend:
+		case itemSend, itemStreamWrite:
 			if i.slot != last {
 				s.unmail(last, mail)
 				last, mail = i.slot, 0
 			}
 			mail += int64(len(payload) + wire.CreditOverhead)
-			s.send(now, i, id, payload, uint32(at+off))
+			if i.kind == itemSend {
+				s.send(now, i, id, payload, uint32(at+off))
+			} else {
+				s.streamWrite(now, i, id, payload, uint32(at+off))
+			}
 		case itemGroup:
 			s.fanOut(now, i, id, payload, uint32(at+off))
 		default:
@@ -300,6 +306,8 @@ func (s *Shard) command(now mono.Time, i *item, payload []byte) {
 		s.leave(i)
 	case itemDisband:
 		s.disband(i)
+	case itemStream:
+		s.stream(now, i)
 	}
 }
 

@@ -117,6 +117,8 @@ func (a *testApp) Outcome(_ *Shard, _ Ref, _ uint64, o proto.Outcome) {
 	a.outcomes = append(a.outcomes, o)
 }
 
+func (a *testApp) Stream(*Shard, Ref, *proto.Event) bool { return true }
+
 func (a *testApp) Writable(s *Shard, r Ref) {
 	if a.writable != nil {
 		a.writable(s, r)

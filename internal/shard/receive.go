@@ -197,6 +197,9 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 		}
 		s.farewell(now, p)
 		s.ended(slot, p, &c)
+	case proto.EventStreamOpen, proto.EventStreamData, proto.EventStreamEnd, proto.EventStreamReset, proto.EventStreamStop,
+		proto.EventStreamWritable, proto.EventStreamLimit:
+		s.streamEvent(p, r, ev)
 	case proto.EventTicket:
 		// NEW_TOKEN is not sent by this version's servers, and a client has nowhere to keep one.
 	}

@@ -66,6 +66,9 @@ type App interface {
 	Gap(s *Shard, r Ref, channel uint16, n int)
 	Outcome(s *Shard, r Ref, tag uint64, o proto.Outcome)
 	Writable(s *Shard, r Ref)
+	// Stream is called for events about streams; ev.Payload is borrowed. Of EventStreamData it reports whether the application is done
+	// with the bytes, so that their credit may return; if not, the application says so later with StreamRead.
+	Stream(s *Shard, r Ref, ev *proto.Event) (done bool)
 	// Closed is called once for every connection for which Open was called, and for every Dial.
 	Closed(s *Shard, r Ref, c *Closed)
 	// Freed says that the slot of the connection is about to be used again.

@@ -37,20 +37,13 @@ func AppendMaxData(b []byte, limit uint64) []byte {
 // ParseMaxData parses a MAX_DATA frame.
 func ParseMaxData(b []byte) (limit uint64, n int) { return parse1(b) }
 
-// AppendMaxChannel appends a MAX_CHANNEL frame: the credit limit of a channel.
+// AppendMaxChannel appends a MAX_CHANNEL frame: the credit limit of a channel, or of the stream of that number.
 func AppendMaxChannel(b []byte, channel, limit uint64) []byte {
 	return append2(append(b, FrameMaxChannel), channel, limit)
 }
 
 // ParseMaxChannel parses a MAX_CHANNEL frame.
-func ParseMaxChannel(b []byte) (channel, limit uint64, n int) { return parseChannelLimit(b) }
-
-func parseChannelLimit(b []byte) (channel, limit uint64, n int) {
-	if channel, limit, n = parse2(b); n < 0 || channel > MaxChannel {
-		return 0, 0, Malformed
-	}
-	return channel, limit, n
-}
+func ParseMaxChannel(b []byte) (channel, limit uint64, n int) { return parse2(b) }
 
 // AppendBlocked appends a BLOCKED frame: the connection's credit limit at which the sender stands.
 func AppendBlocked(b []byte, limit uint64) []byte {
@@ -60,13 +53,14 @@ func AppendBlocked(b []byte, limit uint64) []byte {
 // ParseBlocked parses a BLOCKED frame.
 func ParseBlocked(b []byte) (limit uint64, n int) { return parse1(b) }
 
-// AppendChannelBlocked appends a CHANNEL_BLOCKED frame: the channel's credit limit at which the sender stands.
+// AppendChannelBlocked appends a CHANNEL_BLOCKED frame: the credit limit of the channel, or of the stream of that number, at which the
+// sender stands.
 func AppendChannelBlocked(b []byte, channel, limit uint64) []byte {
 	return append2(append(b, FrameChannelBlocked), channel, limit)
 }
 
 // ParseChannelBlocked parses a CHANNEL_BLOCKED frame.
-func ParseChannelBlocked(b []byte) (channel, limit uint64, n int) { return parseChannelLimit(b) }
+func ParseChannelBlocked(b []byte) (channel, limit uint64, n int) { return parse2(b) }
 
 // CryptoOverhead returns what a CRYPTO frame takes beyond its data of at most length bytes.
 func CryptoOverhead(offset uint64, length int) int {

@@ -10,6 +10,7 @@ const (
 	paramResetToken        = 0x02
 	paramMaxUDPPayload     = 0x03
 	paramInitialMaxData    = 0x04
+	paramInitialMaxStreams = 0x08
 	paramAckDelayExponent  = 0x0a
 	paramMaxAckDelay       = 0x0b
 	paramActiveConnIDLimit = 0x0e
@@ -102,6 +103,7 @@ type Params struct {
 	MaxUDPPayload     uint64
 	InitialMaxData    uint64
 	InitialMaxChannel uint64
+	InitialMaxStreams uint64 // bidirectional byte streams that the peer may open, 0 for none
 	MaxMessageSize    uint64
 	AckDelayExponent  uint64
 	MaxAckDelay       uint64 // milliseconds
@@ -129,6 +131,7 @@ func DefaultParams() Params {
 		MaxUDPPayload:     1472,
 		InitialMaxData:    3 << 19,
 		InitialMaxChannel: 1 << 20,
+		InitialMaxStreams: 100,
 		MaxMessageSize:    256 << 10,
 		AckDelayExponent:  3,
 		MaxAckDelay:       25,
@@ -168,6 +171,7 @@ func (p *Params) Append(b []byte) []byte {
 	}
 	b = appendIntParam(b, paramMaxUDPPayload, p.MaxUDPPayload, d.MaxUDPPayload)
 	b = appendIntParam(b, paramInitialMaxData, p.InitialMaxData, d.InitialMaxData)
+	b = appendIntParam(b, paramInitialMaxStreams, p.InitialMaxStreams, d.InitialMaxStreams)
 	b = appendIntParam(b, paramAckDelayExponent, p.AckDelayExponent, d.AckDelayExponent)
 	b = appendIntParam(b, paramMaxAckDelay, p.MaxAckDelay, d.MaxAckDelay)
 	b = appendIntParam(b, paramActiveConnIDLimit, p.ActiveConnIDLimit, d.ActiveConnIDLimit)
@@ -314,6 +318,9 @@ func (p *Params) parseInt(id uint64, value []byte) (bit uint32, ok bool) {
 	case paramMaxMessageSize:
 		p.MaxMessageSize = v
 		return 1 << 14, whole
+	case paramInitialMaxStreams:
+		p.InitialMaxStreams = v
+		return 1 << 16, whole && v <= MaxStreams
 	case paramMinAckDelay:
 		p.HasMinAckDelay, p.MinAckDelay = true, v
 		return 1 << 15, whole

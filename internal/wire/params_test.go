@@ -85,6 +85,7 @@ func TestParamsBeyondTheirRangeClose(t *testing.T) {
 		"active_connection_id_limit 1":      num(paramActiveConnIDLimit, 1),
 		"min_ack_delay above max_ack":       num(paramMinAckDelay, 25001),
 		"the same parameter twice":          append(num(paramInitialMaxData, 5), num(paramInitialMaxData, 5)...),
+		"initial_max_streams 2^60+1":        num(paramInitialMaxStreams, 1<<60+1),
 		"plain_mode twice":                  append(appendParam(nil, paramPlainMode, nil), appendParam(nil, paramPlainMode, nil)...),
 		"plain_mode with a value":           appendParam(nil, paramPlainMode, []byte{1}),
 		"connection ID of 21 bytes":         appendParam(nil, paramInitialSrc, make([]byte, 21)),

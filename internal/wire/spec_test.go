@@ -116,6 +116,7 @@ func TestSpecAndCodecAgreeOnParameters(t *testing.T) {
 		paramActiveConnIDLimit: {absent.ActiveConnIDLimit, usual.ActiveConnIDLimit},
 		paramInitialMaxChannel: {absent.InitialMaxChannel, usual.InitialMaxChannel},
 		paramMaxMessageSize:    {absent.MaxMessageSize, usual.MaxMessageSize},
+		paramInitialMaxStreams: {absent.InitialMaxStreams, usual.InitialMaxStreams},
 		paramMinAckDelay:       {0, usual.MinAckDelay},
 	}
 	for _, row := range specRows(t, "ID") {

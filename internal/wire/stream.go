@@ -4,11 +4,25 @@ package wire
 // section 2.1).
 const MinStream = MaxChannel + 1
 
-// maxStreams bounds the value of MAX_STREAMS (RFC 9000, section 19.11).
-const maxStreams = 1 << 60
+// MaxStreams bounds the value of MAX_STREAMS and initial_max_streams (RFC 9000, section 19.11).
+const MaxStreams = 1 << 60
 
 // AppendStream appends a STREAM frame with its length (RFC 9000, section 19.8).
 func AppendStream(b []byte, stream, offset uint64, data []byte, fin bool) []byte {
+	return append(AppendStreamHeader(b, stream, offset, len(data), fin), data...)
+}
+
+// StreamOverhead returns what a STREAM frame takes beyond its data of at most length bytes.
+func StreamOverhead(stream, offset uint64, length int) int {
+	n := 1 + VarintLen(stream) + VarintLen(uint64(length))
+	if offset != 0 {
+		n += VarintLen(offset)
+	}
+	return n
+}
+
+// AppendStreamHeader appends a STREAM frame up to its data, of which the caller appends length bytes.
+func AppendStreamHeader(b []byte, stream, offset uint64, length int, fin bool) []byte {
 	typ := byte(FrameStream | StreamLen)
 	if offset != 0 {
 		typ |= StreamOff
@@ -20,8 +34,7 @@ func AppendStream(b []byte, stream, offset uint64, data []byte, fin bool) []byte
 	if offset != 0 {
 		b = AppendVarint(b, offset)
 	}
-	b = AppendVarint(b, uint64(len(data)))
-	return append(b, data...)
+	return AppendVarint(b, uint64(length))
 }
 
 // ParseStream parses a STREAM frame of any of its eight types. Without a length the data run to the end of b.
@@ -81,7 +94,7 @@ func AppendMaxStreams(b []byte, limit uint64) []byte {
 
 // ParseMaxStreams parses a MAX_STREAMS frame. A limit above 2^60 is Malformed.
 func ParseMaxStreams(b []byte) (limit uint64, n int) {
-	if limit, n = parse1(b); n < 0 || limit > maxStreams {
+	if limit, n = parse1(b); n < 0 || limit > MaxStreams {
 		return 0, Malformed
 	}
 	return limit, n

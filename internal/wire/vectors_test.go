@@ -107,6 +107,7 @@ func frameVectors() []vector {
 		{"stream-to-end", "STREAM 256 at offset 0 without a length: data \"hi\" end the packet", []byte{0x08, 0x41, 0x00, 'h', 'i'}},
 		{"max-data", "MAX_DATA 1572864", AppendMaxData(nil, 3<<19)},
 		{"max-channel", "MAX_CHANNEL 7, 1048576", AppendMaxChannel(nil, 7, 1<<20)},
+		{"max-channel-stream", "MAX_CHANNEL of stream 256, 1048576", AppendMaxChannel(nil, 256, 1<<20)},
 		{"max-streams", "MAX_STREAMS 100", AppendMaxStreams(nil, 100)},
 		{"blocked", "BLOCKED at 1572864", AppendBlocked(nil, 3<<19)},
 		{"channel-blocked", "CHANNEL_BLOCKED 7 at 1048576", AppendChannelBlocked(nil, 7, 1<<20)},

@@ -306,7 +306,7 @@ def _decode_field(reader, kind, fields):
 
 def _check_form(frame):
     """The rules of SPEC section 6.1 that are marked [form] and are not met by the shape alone."""
-    if getattr(frame, "channel", 0) > 255:
+    if getattr(frame, "channel", 0) > 255 and frame.name not in ("MAX_CHANNEL", "CHANNEL_BLOCKED"):
         raise FormError(f"channel {frame.channel}")
     if frame.name == "CRYPTO" and frame.offset + len(frame.data) > MAX_VARINT:
         raise FormError("CRYPTO beyond 2^62 - 1")
@@ -316,6 +316,10 @@ def _check_form(frame):
         raise FormError("NEW_CONNECTION_ID out of range")
     if frame.name.startswith("MESSAGES") and frame.id + len(frame.items) - 1 > MAX_VARINT:
         raise FormError("message ID above 2^62 - 1")
+    if getattr(frame, "stream", 256) < 256:
+        raise FormError(f"stream {frame.stream}")
+    if frame.name == "MAX_STREAMS" and frame.limit > 1 << 60:
+        raise FormError("more than 2^60 streams")
 
 
 def decode_frames(payload):
@@ -348,6 +352,7 @@ PARAMETERS = {
     0x02: ("stateless_reset_token", "bytes"),
     0x03: ("max_udp_payload_size", "int"),
     0x04: ("initial_max_data", "int"),
+    0x08: ("initial_max_streams", "int"),
     0x0A: ("ack_delay_exponent", "int"),
     0x0B: ("max_ack_delay", "int"),
     0x0E: ("active_connection_id_limit", "int"),

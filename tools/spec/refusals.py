@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import codec
 from codec import INITIAL, SHORT, VERSION, ChannelEntry, Frame
 
+STREAM_LIMIT_ERROR, STREAM_STATE_ERROR, FINAL_SIZE_ERROR = 0x04, 0x05, 0x06
 FLOW_CONTROL_ERROR, FRAME_ENCODING_ERROR, TRANSPORT_PARAMETER_ERROR = 0x03, 0x07, 0x08
 CONNECTION_ID_LIMIT_ERROR, PROTOCOL_VIOLATION, CRYPTO_BUFFER_EXCEEDED = 0x09, 0x0A, 0x0D
 KEY_UPDATE_ERROR, VERSION_NEGOTIATION_ERROR = 0x0E, 0x11
@@ -74,6 +75,10 @@ def _frame(name, **fields):
 
 def _message(**fields):
     return _frame("MESSAGE", **(dict(channel=0, id=0, data=b"x") | fields))
+
+
+def _stream(**fields):
+    return _frame("STREAM_OFF_LEN_FIN", **(dict(stream=256, offset=0, data=b"x") | fields))
 
 
 def _fragment(**fields):
@@ -161,7 +166,6 @@ REFUSALS = [
     Packets("PING with a type of two bytes", FRAME_ENCODING_ERROR, [b"\x40\x01"]),
     Packets("a frame beyond its packet", FRAME_ENCODING_ERROR, [_message(data=b"hello")[:-1]]),
     Packets("channel 256", FRAME_ENCODING_ERROR, [_message(channel=256)]),
-    Packets("MAX_CHANNEL of channel 256", FRAME_ENCODING_ERROR, [_frame("MAX_CHANNEL", channel=256, limit=1)]),
     Packets("MESSAGES without a message", FRAME_ENCODING_ERROR, [b"\x32\x00\x00\x00"]),
     Packets(
         "MESSAGES beyond the largest ID",
@@ -183,10 +187,18 @@ REFUSALS = [
     Packets("NEW_CONNECTION_ID from a client without an ID", PROTOCOL_VIOLATION, [_new_id(1)], dict(id_length=0)),
     Packets("NEW_TOKEN from a client", PROTOCOL_VIOLATION, [_frame("NEW_TOKEN", token=b"token")]),
     Packets("HANDSHAKE_DONE from a client", PROTOCOL_VIOLATION, [_frame("HANDSHAKE_DONE")]),
-    Packets("STREAM", PROTOCOL_VIOLATION, [_frame("STREAM_OFF_LEN_FIN", stream=256, offset=0, data=b"x")]),
-    Packets("RESET_STREAM", PROTOCOL_VIOLATION, [_frame("RESET_STREAM", stream=256, error=0, size=0)]),
-    Packets("STOP_SENDING", PROTOCOL_VIOLATION, [_frame("STOP_SENDING", stream=256, error=0)]),
-    Packets("MAX_STREAMS", PROTOCOL_VIOLATION, [_frame("MAX_STREAMS", limit=1)]),
+    Packets("STREAM beyond the limit of streams", STREAM_LIMIT_ERROR, [_stream(stream=256 + 4 * 100)]),
+    Packets("CHANNEL_BLOCKED beyond it", STREAM_LIMIT_ERROR, [_frame("CHANNEL_BLOCKED", channel=256 + 4 * 100, limit=1)]),
+    Packets("a unidirectional stream", STREAM_LIMIT_ERROR, [_stream(stream=258)]),
+    Packets("STREAM that the server has not opened", STREAM_STATE_ERROR, [_stream(stream=257)]),
+    Packets("RESET_STREAM of such a stream", STREAM_STATE_ERROR, [_frame("RESET_STREAM", stream=257, error=0, size=0)]),
+    Packets("STOP_SENDING of such a stream", STREAM_STATE_ERROR, [_frame("STOP_SENDING", stream=257, error=0)]),
+    Packets("MAX_CHANNEL of such a stream", STREAM_STATE_ERROR, [_frame("MAX_CHANNEL", channel=257, limit=1)]),
+    Packets("data behind the end of a stream", FINAL_SIZE_ERROR, [_stream(), _stream(offset=1)]),
+    Packets("RESET_STREAM below what was sent", FINAL_SIZE_ERROR, [_stream(), _frame("RESET_STREAM", stream=256, error=0, size=0)]),
+    Packets("STREAM beyond its credit", FLOW_CONTROL_ERROR, [_stream(offset=1048576)]),
+    Packets("STREAM on a channel", FRAME_ENCODING_ERROR, [_stream(stream=255)]),
+    Packets("MAX_STREAMS above 2^60", FRAME_ENCODING_ERROR, [_frame("MAX_STREAMS", limit=(1 << 60) + 1)]),
     Packets("a key on an ordered channel", PROTOCOL_VIOLATION, [_frame("MESSAGE_KEYED", channel=0, id=0, key=1, data=b"")]),
     Packets("no key on a latest channel", PROTOCOL_VIOLATION, [_message(channel=2)]),
     Packets("SKIP on an unreliable channel", PROTOCOL_VIOLATION, [_frame("SKIP", channel=4, up_to=0, cost=0)]),

@@ -1,0 +1,94 @@
+package godwit_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/nettest"
+
+	"godwit.example/godwit"
+)
+
+// streamConns are two ends of a connection over loopback.
+func streamConns(t testing.TB, server, client *godwit.Config) (e *godwit.Endpoint, dialed, accepted godwit.Conn) {
+	t.Helper()
+	e, err := godwit.Listen("127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	dialed, err = godwit.Dial(ctx, e.Addr().String(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err = e.Accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, dialed, accepted
+}
+
+func TestAStreamIsANetConn(t *testing.T) {
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+		e, dialed, accepted := streamConns(t, nil, nil)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if c1, err = dialed.Stream(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+		if c2, err = accepted.AcceptStream(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+		return c1, c2, func() {
+			c1.Close()
+			c2.Close()
+			dialed.CloseWithError(0, "")
+			e.Close()
+		}, nil
+	})
+}
+
+func TestAStreamEndsInEachDirection(t *testing.T) {
+	e, dialed, accepted := streamConns(t, nil, nil)
+	defer e.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	go func() {
+		c, err := accepted.AcceptStream(ctx)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if n, err := io.Copy(c, c); n != 4<<20 || err != nil {
+			t.Errorf("echoed %d bytes, %v", n, err)
+		}
+	}()
+	c, err := dialed.Stream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	want := bytes.Repeat([]byte("godwit flies "), 4<<20/13+1)[:4<<20]
+	go func() {
+		if _, err := c.Write(want); err != nil {
+			t.Error(err)
+		}
+		if err := c.(*godwit.Stream).CloseWrite(); err != nil {
+			t.Error(err)
+		}
+	}()
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back, %v", len(got), err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write behind CloseWrite: %v", err)
+	}
+}
