@@ -101,6 +101,16 @@ func modeNames() []string {
 	return names
 }
 
+// modeChannel is the channel of a mode by name.
+func modeChannel(name string) (godwit.Channel, error) {
+	for _, ch := range modeChannels {
+		if godwit.Mode(ch).String() == name {
+			return ch, nil
+		}
+	}
+	return 0, fmt.Errorf("--mode %s: known are %s", name, strings.Join(modeNames(), ", "))
+}
+
 func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, error) {
 	client, err := f.clientFlags.config()
 	if err != nil {
@@ -124,14 +134,8 @@ func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, err
 	if cfg.Rate == 0 && cfg.Outstanding == 0 {
 		cfg.Outstanding = defaultOutstanding
 	}
-	known := false
-	for _, ch := range modeChannels {
-		if godwit.Mode(ch).String() == f.mode {
-			cfg.Channel, known = ch, true
-		}
-	}
-	if !known {
-		return nil, fmt.Errorf("--mode %s: known are %s", f.mode, strings.Join(modeNames(), ", "))
+	if cfg.Channel, err = modeChannel(f.mode); err != nil {
+		return nil, err
 	}
 	switch f.admin {
 	case "off":

@@ -66,12 +66,13 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 		Example: "  godwit serve                     serve echo on " + DefaultAddress + " with a development identity\n" +
 			"  godwit bench                     load that server and print latency, throughput and losses\n" +
-			"  godwit ping                      measure its round trip",
+			"  godwit ping                      measure its round trip\n" +
+			"  godwit recv                      print messages; echo hello | godwit send sends one",
 	}
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newBench(), newPing())
+	root.AddCommand(newServe(), newBench(), newPing(), newSend(), newRecv())
 	return root
 }
 
