@@ -185,7 +185,7 @@ func (t *clients) end(err error) {
 func (t *clients) packets() (packetCounts, bool) {
 	st := t.conns[0].Endpoint().Stats()
 	return packetCounts{
-		packets: st.PacketsSent, lost: st.PacketsLost, messages: st.MessagesSent, repeated: st.MessagesRetransmitted,
+		Packets: st.PacketsSent, Lost: st.PacketsLost, Messages: st.MessagesSent, Repeated: st.MessagesRetransmitted,
 	}, true
 }
 

@@ -53,16 +53,19 @@ func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
 	b.own = 4 * time.Second
 	b.server = 3 * time.Second
 
-	u := usageBetween(&a, &b, true)
+	s := spentBetween(&a, &b)
+	u := s.usage(true)
 	if *u.serverPercent != 30 || *u.serverMicros != 15 || *u.other != 0.1 || *u.steal != 0.05 || *u.stolen != 0.08 {
 		t.Errorf("server %v %%, %v µs, others %v, steal %v, of one CPU %v", *u.serverPercent, *u.serverMicros, *u.other, *u.steal, *u.stolen)
 	}
-	u = usageBetween(&a, &b, false)
+	s = spentBetween(&a, &b)
+	u = s.usage(false)
 	if *u.other != 0.25 {
 		t.Errorf("others %v: a server elsewhere uses nothing here", *u.other)
 	}
 	b.serverOK = false
-	u = usageBetween(&a, &b, true)
+	s = spentBetween(&a, &b)
+	u = s.usage(true)
 	if u.serverPercent != nil || u.serverMicros != nil || u.other != nil {
 		t.Error("made up what a server that does not tell its time uses, or what others do")
 	}

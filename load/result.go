@@ -75,9 +75,8 @@ func newLatency(h *metric.Histogram) Latency {
 	}
 }
 
-// newResult reads a finished generator.
-func newResult(c *Config, g *generator, u *usage) *Result {
-	s := &g.stats
+// newResult judges what was counted and used.
+func newResult(c *Config, s *stats, u *usage) *Result {
 	r := &Result{
 		MessagesPerSecond: float64(s.returned) / c.Duration.Seconds(),
 		Latency:           newLatency(&s.latency),
@@ -96,7 +95,7 @@ func newResult(c *Config, g *generator, u *usage) *Result {
 		stale := newLatency(&s.staleness)
 		r.Staleness = &stale
 	}
-	r.Reasons = reasons(g, u)
+	r.Reasons = reasons(c.Rate > 0, s, u)
 	r.Valid = len(r.Reasons) == 0
 	return r
 }
@@ -111,11 +110,10 @@ const (
 	mostStolen = 0.01
 )
 
-// reasons says why a run measured something else than it was meant to.
-func reasons(g *generator, u *usage) []string {
+// reasons says why a run, of an open loop or a closed one, measured something else than it was meant to.
+func reasons(open bool, s *stats, u *usage) []string {
 	var why []string
-	s := &g.stats
-	if g.open && float64(s.sent) < leastSent*float64(s.planned) {
+	if open && float64(s.sent) < leastSent*float64(s.planned) {
 		why = append(why, fmt.Sprintf("%.2f %% of the planned messages were sent, less than %g %%", 100*float64(s.sent)/float64(s.planned), 100*leastSent))
 	}
 	if late := time.Duration(s.lateness.Quantile(0.99)); late > mostLate {
@@ -127,7 +125,7 @@ func reasons(g *generator, u *usage) []string {
 	if u.steal != nil && *u.steal > mostForeign {
 		why = append(why, fmt.Sprintf("the hypervisor kept %.1f %% of the machine, more than %g %%", 100**u.steal, 100*mostForeign))
 	}
-	if g.open && u.stolen != nil && *u.stolen > mostStolen {
+	if open && u.stolen != nil && *u.stolen > mostStolen {
 		why = append(why, fmt.Sprintf("the hypervisor kept %.1f %% of one CPU, more than %g %%", 100**u.stolen, 100*mostStolen))
 	}
 	if s.returned == 0 {

@@ -15,7 +15,7 @@ func exampleResult(t *testing.T) *Result {
 	g.begin(n.now, 0, 100*ms)
 	n.run(t, g, 0)
 	c := Config{Connections: 2, Duration: 100 * ms}
-	return newResult(&c, g, &usage{serverMicros: ptr(1.5), serverPercent: ptr(3.0)})
+	return newResult(&c, &g.stats, &usage{serverMicros: ptr(1.5), serverPercent: ptr(3.0)})
 }
 
 func TestJSONHasTheAgreedKeys(t *testing.T) {
@@ -62,23 +62,23 @@ func TestEachBoundOfValidityIsChecked(t *testing.T) {
 	n, g := newTest(Config{Connections: 2, Size: 64, Rate: 20_000})
 	g.begin(n.now, 0, 100*ms)
 	n.run(t, g, 0)
-	if why := reasons(g, &usage{other: ptr(0.08), steal: ptr(0.08), stolen: ptr(0.01)}); len(why) != 0 {
+	if why := reasons(g.open, &g.stats, &usage{other: ptr(0.08), steal: ptr(0.08), stolen: ptr(0.01)}); len(why) != 0 {
 		t.Errorf("invalid at the bounds: %q", why)
 	}
-	if why := reasons(g, &usage{other: ptr(0.081), steal: ptr(0.081), stolen: ptr(0.011)}); len(why) != 3 {
+	if why := reasons(g.open, &g.stats, &usage{other: ptr(0.081), steal: ptr(0.081), stolen: ptr(0.011)}); len(why) != 3 {
 		t.Errorf("beyond three bounds: %q", why)
 	}
 	g.open = false
-	if why := reasons(g, &usage{stolen: ptr(0.07)}); len(why) != 0 {
+	if why := reasons(g.open, &g.stats, &usage{stolen: ptr(0.07)}); len(why) != 0 {
 		t.Errorf("a closed loop says nothing about single messages' delay: %q", why)
 	}
 	g.open = true
 	g.stats.sent = g.stats.planned - g.stats.planned/500
-	if why := reasons(g, &usage{}); len(why) != 1 || !strings.Contains(why[0], "planned") {
+	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 1 || !strings.Contains(why[0], "planned") {
 		t.Errorf("99.8 %% sent: %q", why)
 	}
 	g.stats.returned = 0
-	if why := reasons(g, &usage{}); len(why) != 2 {
+	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 2 {
 		t.Errorf("and nothing back: %q", why)
 	}
 }

@@ -27,9 +27,16 @@ type transport interface {
 }
 
 // packetCounts are counts of the clients' packets and messages.
-type packetCounts struct{ packets, lost, messages, repeated uint64 }
+type packetCounts struct{ Packets, Lost, Messages, Repeated uint64 }
 
-// share returns the growth of one count as a share of that of another.
+func (c *packetCounts) add(o *packetCounts) {
+	c.Packets += o.Packets
+	c.Lost += o.Lost
+	c.Messages += o.Messages
+	c.Repeated += o.Repeated
+}
+
+// share returns one count as a share of another.
 func share(part, whole uint64) *float64 {
 	if whole == 0 {
 		return nil
@@ -49,15 +56,10 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var server serverCPU
-	if c.Varz != "" {
-		server = varz(c.Varz)
-	}
-	clients, err := newClients(&c)
+	r, clients, err := newRun(&c)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{cfg: &c, name: "godwit", order: orderOf(c.mode()), lossy: !c.mode().Reliable(), server: server, handshake: true}
 	result, err := r.measure(ctx, clients)
 	if err != nil || !c.Reference {
 		return result, err
@@ -76,6 +78,19 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return result, nil
 }
 
+// newRun prepares a load over the library.
+func newRun(c *Config) (*run, *clients, error) {
+	clients, err := newClients(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &run{cfg: c, name: "godwit", order: orderOf(c.mode()), lossy: !c.mode().Reliable(), handshake: true}
+	if c.Varz != "" {
+		r.server = varz(c.Varz)
+	}
+	return r, clients, nil
+}
+
 // run is one load over one transport.
 type run struct {
 	cfg    *Config
@@ -89,6 +104,15 @@ type run struct {
 
 // measure connects, loads and judges. It closes t.
 func (r *run) measure(ctx context.Context, t transport) (*Result, error) {
+	p, err := r.part(ctx, t, func() error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return merge(r.cfg, []*Part{p}), nil
+}
+
+// part connects, and loads when ready has returned. It closes t.
+func (r *run) part(ctx context.Context, t transport, ready func() error) (*Part, error) {
 	defer t.close()
 	c := r.cfg
 	began := mono.Now()
@@ -97,6 +121,9 @@ func (r *run) measure(ctx context.Context, t transport) (*Result, error) {
 		return nil, err
 	}
 	handshakes := float64(c.Connections) / mono.Now().Sub(began).Seconds()
+	if err := ready(); err != nil {
+		return nil, err
+	}
 	before, counted := t.packets()
 
 	g := newGenerator(c, t, r.order, r.lossy)
@@ -113,16 +140,19 @@ func (r *run) measure(ctx context.Context, t transport) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := usageBetween(&samples[0], &samples[1], isLocal(t.remote()))
-	result := newResult(c, g, &u)
+	p := newPart(g)
+	p.Local, p.Spent = isLocal(t.remote()), spentBetween(&samples[0], &samples[1])
 	if r.handshake {
-		result.HandshakesPerSecond = &handshakes
+		p.Handshakes = handshakes
 	}
 	if after, ok := t.packets(); ok && counted {
-		result.RetransmissionRate = share(after.repeated-before.repeated, after.messages-before.messages)
-		result.PacketLossRate = share(after.lost-before.lost, after.packets-before.packets)
+		p.Counted = true
+		p.Packets = packetCounts{
+			Packets: after.Packets - before.Packets, Lost: after.Lost - before.Lost,
+			Messages: after.Messages - before.Messages, Repeated: after.Repeated - before.Repeated,
+		}
 	}
-	return result, nil
+	return p, nil
 }
 
 // watch takes the samples at the two ends of the measurement and reports

@@ -42,32 +42,50 @@ type usage struct {
 	stolen        *float64 // share that it kept of the CPU that it kept most of
 }
 
-// usageBetween compares two samples. local says that the server runs on this
+// spent is how the time between two samples was spent.
+type spent struct {
+	Elapsed, Server, Own, All, Busy, Steal time.Duration
+	Kept                                   []time.Duration // by the hypervisor, of each CPU
+	Echoed                                 uint64
+	ServerOK, OwnOK, MachineOK             bool
+}
+
+func spentBetween(a, b *sample) spent {
+	s := spent{
+		Elapsed: b.at.Sub(a.at), Server: b.server - a.server, Own: b.own - a.own, Echoed: b.echoed - a.echoed,
+		All: b.machine.all - a.machine.all, Busy: b.machine.busy - a.machine.busy, Steal: b.machine.steal - a.machine.steal,
+		ServerOK: a.serverOK && b.serverOK, OwnOK: a.ownOK && b.ownOK, MachineOK: a.machine.ok && b.machine.ok,
+	}
+	for i := range min(len(a.machine.kept), len(b.machine.kept)) {
+		s.Kept = append(s.Kept, b.machine.kept[i]-a.machine.kept[i])
+	}
+	return s
+}
+
+// usage relates what was spent. local says that the server runs on this
 // machine, so that its time is not anybody else's.
-func usageBetween(a, b *sample, local bool) usage {
+func (s *spent) usage(local bool) usage {
 	var u usage
-	elapsed := b.at.Sub(a.at).Seconds()
-	server := (b.server - a.server).Seconds()
-	known := a.serverOK && b.serverOK && elapsed > 0
+	elapsed, server, all := s.Elapsed.Seconds(), s.Server.Seconds(), s.All.Seconds()
+	known := s.ServerOK && elapsed > 0
 	if known {
 		u.serverPercent = ptr(100 * server / elapsed)
-		if n := b.echoed - a.echoed; n > 0 {
-			u.serverMicros = ptr(1e6 * server / float64(n))
+		if s.Echoed > 0 {
+			u.serverMicros = ptr(1e6 * server / float64(s.Echoed))
 		}
 	}
-	all := (b.machine.all - a.machine.all).Seconds()
-	if !a.machine.ok || !b.machine.ok || all <= 0 {
+	if !s.MachineOK || all <= 0 {
 		return u
 	}
-	u.steal = ptr((b.machine.steal - a.machine.steal).Seconds() / all)
-	for i := range min(len(a.machine.kept), len(b.machine.kept)) {
-		share := (b.machine.kept[i] - a.machine.kept[i]).Seconds() / elapsed
+	u.steal = ptr(s.Steal.Seconds() / all)
+	for _, kept := range s.Kept {
+		share := kept.Seconds() / elapsed
 		if u.stolen == nil || share > *u.stolen {
 			u.stolen = ptr(share)
 		}
 	}
-	if a.ownOK && b.ownOK && (known || !local) {
-		other := (b.machine.busy - a.machine.busy).Seconds() - (b.own - a.own).Seconds()
+	if s.OwnOK && (known || !local) {
+		other := (s.Busy - s.Own).Seconds()
 		if local {
 			other -= server
 		}

@@ -34,7 +34,8 @@ type benchFlags struct {
 	without                  []string
 	loss                     string
 	rtt                      time.Duration
-	modes                    bool
+	modes, part              bool
+	procs                    int
 }
 
 // defaultOutstanding is the depth of a closed loop that names none.
@@ -60,6 +61,9 @@ func newBench() *cobra.Command {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
+		if f.part {
+			return f.benchPart(ctx, address(args), cmd.InOrStdin(), cmd.OutOrStdout())
+		}
 		if f.modes {
 			f.modesDefaults(cmd.Flags().Changed)
 			return f.benchModes(ctx, address(args), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -82,6 +86,9 @@ func newBench() *cobra.Command {
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
 	flags.DurationVar(&f.spin, "spin", 0, "how long the clients look for work before they sleep; 0 is twice the time between two messages if that is at most 200µs, else not at all")
 	flags.BoolVar(&f.modes, "modes", false, fmt.Sprintf("one mode after the other, side by side in a table; by default %d connections, %g messages/s, %v each", modesConns, modesRate, modesDuration))
+	flags.IntVar(&f.procs, "procs", 1, "client processes that share the connections and the rate; their distributions are added")
+	flags.BoolVar(&f.part, "part", false, "be one of the processes of --procs")
+	_ = flags.MarkHidden("part") // it fails for a flag that does not exist
 	flags.StringVar(&f.loss, "loss", "", "share of the datagrams that the clients lose on purpose in each direction, such as 5% or 0.05")
 	flags.DurationVar(&f.rtt, "rtt", 0, "time that the clients add to each round trip on purpose, half in each direction")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off in the clients for comparison: "+strings.Join(services(), ", "))
@@ -189,6 +196,9 @@ func (f *benchFlags) bench(ctx context.Context, addr string, out, errOut io.Writ
 
 // run measures once, with a progress bar if somebody watches.
 func (f *benchFlags) run(ctx context.Context, addr string, cfg *load.Config, errOut io.Writer) (*load.Result, error) {
+	if f.procs != 1 {
+		return f.runProcs(ctx, addr, cfg, errOut)
+	}
 	wipe := func() {}
 	if isTerminal(errOut) {
 		cfg.Progress = func(what string, done, total time.Duration) {
@@ -221,7 +231,11 @@ func (f *benchFlags) describe(addr string, cfg *load.Config) string {
 	if f.modes {
 		mode = "every mode"
 	}
-	text := fmt.Sprintf("%s: %d connections, %d B, %s, %s, %s, %v", addr, cfg.Connections, cfg.Size, how, mode, protection, cfg.Duration)
+	clients := count(cfg.Connections, "connection")
+	if f.procs > 1 {
+		clients += fmt.Sprintf(" of %d processes", f.procs)
+	}
+	text := fmt.Sprintf("%s: %s, %d B, %s, %s, %s, %v", addr, clients, cfg.Size, how, mode, protection, cfg.Duration)
 	if i := cfg.Client.Impair; i != nil {
 		text += fmt.Sprintf("\nthe clients lose %g %% of the datagrams in each direction and add %v to the round trip", 100*i.Send.Loss, f.rtt)
 	}
