@@ -70,6 +70,15 @@ type Config struct {
 	// What streams have written and not delivered is bounded by SendBuffer, a quarter of it for each, beside what messages take of theirs.
 	MaxStreams int
 
+	// MaxSendRate bounds what each connection sends, in bytes a second of UDP payload, acknowledgments and repetitions included; bursts
+	// of up to 16 datagrams or a millisecond's worth pass. MaxTotalSendRate bounds what an endpoint sends on all its connections, with bursts of
+	// up to 64 KiB or two milliseconds' worth; connections take turns. Both are 0 by default: no limit but congestion control's. For Dial the
+	// smaller of the two counts, for each connection.
+	MaxSendRate, MaxTotalSendRate int64
+	// DSCP is the differentiated services code point of what is sent, 0 to 63 (RFC 2474), for networks that know it; 46 is expedited
+	// forwarding. It is set by the engine of Linux where the host allows it. The default is 0, best effort.
+	DSCP int
+
 	// IdleTimeout ends a connection that hears nothing from its peer. The smaller value of the two ends counts. The
 	// default is 60 s; negative means never. A peer that leaves everything that was sent to it unacknowledged for half of this end's
 	// value is taken for dead before.

@@ -2,6 +2,7 @@ package godwit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -303,16 +304,23 @@ type ConnStats struct {
 	// Window is the congestion window, InFlight what is sent and not acknowledged, MaxDatagram the largest datagram that the path is known
 	// to carry: all in bytes of UDP payload.
 	Window, InFlight, MaxDatagram int
+	// Rate is what SuggestedRate returns.
+	Rate int64
 	// Queued is what is sent by the application and not acknowledged, in bytes as Config.SendBuffer counts them.
 	Queued int
 }
 
-// Stats returns the connection's figures. It takes a turn of the shard, a few microseconds when that is idle.
+// Stats returns the connection's figures. It takes a turn of the shard, a few microseconds when that is idle, and waits for it. In a Handler
+// it answers at once for connections of the same shard; for those of other shards and endpoints it returns an error there, since shards that
+// wait for each other would wait for ever.
 func (c Conn) Stats() (ConnStats, error) {
 	if c.ep == nil {
 		return ConnStats{}, errStale
 	}
 	st, ok, err := c.shard().ConnStats(context.Background(), c.ref())
+	if errors.Is(err, shard.ErrOtherShard) {
+		return ConnStats{}, errInHandler
+	}
 	if err != nil {
 		return ConnStats{}, err
 	}
@@ -321,6 +329,27 @@ func (c Conn) Stats() (ConnStats, error) {
 	}
 	return ConnStats{
 		RTT: st.RTT, MinRTT: st.MinRTT, RTTVar: st.RTTVar,
-		Window: st.Window, InFlight: st.InFlight, MaxDatagram: st.Datagram, Queued: st.Queued,
+		Window: st.Window, InFlight: st.InFlight, MaxDatagram: st.Datagram, Rate: st.Rate, Queued: st.Queued,
 	}, nil
+}
+
+// SuggestedRate returns how many bytes a second the connection may be expected to get through, as congestion control sees it: a window for
+// each round trip, at most Config.MaxSendRate. An encoder of video or a snapshot that keeps below it finds room on the path. It is
+// 0 where nothing is known: before the first acknowledgment, when the connection is over, and where Stats would return an error. It takes what
+// Stats takes.
+func (c Conn) SuggestedRate() int64 {
+	st, err := c.Stats()
+	if err != nil {
+		return 0
+	}
+	return st.Rate
+}
+
+// Flush has the shard look at once. It is hardly ever needed: nothing waits for more to come, what is sent wakes a sleeping shard, and
+// leaves in the cycle in which the shard takes it; what a Handler sends leaves when the shard has called the other handlers of that cycle. What is held back
+// by congestion control, the peer's credit or Config.MaxSendRate stays.
+func (c Conn) Flush() {
+	if c.ep != nil {
+		c.shard().Socket().Wake()
+	}
 }

@@ -121,6 +121,7 @@ func Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
 	}
 	e := newEndpoint(l)
 	e.dialed = true
+	l.throttleOne()
 	return e.dialEach(ctx, l, t, func() (*shard.Shard, shard.App, error) {
 		engine, err := clients.join(e)
 		if err != nil {
@@ -154,6 +155,14 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, cfg *Config) (Conn, er
 	return e.dialEach(ctx, &trust, t, func() (*shard.Shard, shard.App, error) {
 		return e.engine.shards[0], outgoing{app{e}}, nil
 	})
+}
+
+// throttleOne makes one limit of both: a dialed connection is all that its endpoint has, but its engine has others.
+func (l *limits) throttleOne() {
+	if total := l.MaxTotalSendRate; total > 0 && (l.MaxSendRate == 0 || total < l.MaxSendRate) {
+		l.MaxSendRate = total
+	}
+	l.MaxTotalSendRate, l.proto.MaxSendRate = 0, l.MaxSendRate
 }
 
 // dialEach tries the target's addresses in turn until one answers.
@@ -269,6 +278,7 @@ type clientEngine struct {
 	worse *Impair
 	proto proto.Config
 	tune  Tuning
+	dscp  int
 	tick  func(*Shard, time.Time) // of the dial that started the engine
 	every time.Duration
 	users int // dials and connections
@@ -277,7 +287,7 @@ type clientEngine struct {
 // serves reports whether the engine does for a dial of these limits. Where there is a Tick, it must be the very same function at the
 // same interval, as it is when one Config is dialed with repeatedly: the engine calls it once for all.
 func (e *clientEngine) serves(l *limits) bool {
-	return e.name == l.Engine && e.tune == l.Tuning && reflect.DeepEqual(&e.proto, &l.proto) && reflect.DeepEqual(e.worse, l.Impair) && sameTick(e.tick, l.Handler.Tick) &&
+	return e.name == l.Engine && e.tune == l.Tuning && e.dscp == l.DSCP && reflect.DeepEqual(&e.proto, &l.proto) && reflect.DeepEqual(e.worse, l.Impair) && sameTick(e.tick, l.Handler.Tick) &&
 		(e.tick == nil || e.every == l.TickInterval)
 }
 
@@ -304,7 +314,7 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &clientEngine{owner: c, name: l.Engine, worse: l.Impair, proto: l.proto, tune: l.Tuning, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
+	e := &clientEngine{owner: c, name: l.Engine, worse: l.Impair, proto: l.proto, tune: l.Tuning, dscp: l.DSCP, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
 	e.engine = newEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
 		c.Workers = newWorkers(l, 0)
 		ep.tick(c)

@@ -67,12 +67,16 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
 	e.sim = l.Tuning.Simulation
 	now := l.now()
+	var throttle *shard.Throttle
+	if l.MaxTotalSendRate > 0 {
+		throttle = shard.NewThrottle(l.MaxTotalSendRate)
+	}
 	slots := (l.MaxConnections + len(sockets) - 1) / len(sockets)
 	for i, socket := range sockets {
 		cfg := shard.Config{
 			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, Drop: e.arenas[i].drop(), MaxSlots: slots,
 			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
-			Spin: l.Tuning.Spin,
+			Spin: l.Tuning.Spin, Throttle: throttle,
 		}
 		if e.sim == nil {
 			cfg.Clock, cfg.Slow, cfg.Fault = mono.Now, e.slow.report(l), fault(l)
@@ -163,7 +167,7 @@ func socketConfig(l *limits) udp.Config {
 	return udp.Config{
 		ReceiveBuffer: l.Tuning.SocketBuffer, SendBuffer: l.Tuning.SocketBuffer,
 		DisableGSO: l.Tuning.NoGSO, DisableGRO: l.Tuning.NoGRO,
-		MaxDatagram: max(l.Tuning.MaxDatagram+1, 2048), IPv6Only: l.Network == "udp6",
+		MaxDatagram: max(l.Tuning.MaxDatagram+1, 2048), IPv6Only: l.Network == "udp6", DSCP: l.DSCP,
 	}
 }
 

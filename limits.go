@@ -37,6 +37,8 @@ const (
 	maxKey              = 1<<62 - 1
 	reassemblyPerBuffer = 1 << 20
 	mostSpin            = time.Millisecond
+	leastRate           = 1000
+	mostRate            = 1 << 40
 )
 
 // limits is a Config with every default filled in and every value checked. It is not changed afterwards.
@@ -75,6 +77,7 @@ func resolve(c *Config) (*limits, error) {
 		{"SendBuffer", &l.SendBuffer, defaultSendBuffer, 1, 1 << 30, false},
 		{"ReceiveBuffer", &l.ReceiveBuffer, max(defaultReceive, l.MaxMessageSize+wire.CreditOverhead), 1, 1 << 30, false},
 		{"MaxStreams", &l.MaxStreams, defaultStreams, 1, mostStreams, true},
+		{"DSCP", &l.DSCP, 0, 0, 63, false},
 		{"Tuning.MaxDatagram", &l.Tuning.MaxDatagram, defaultDatagram, minDatagram, maxDatagramBytes, false},
 		{"Tuning.SocketBuffer", &l.Tuning.SocketBuffer, 0, 0, 1 << 30, true},
 		{"Tuning.MailboxBytes", &l.Tuning.MailboxBytes, defaultMailbox, 64 << 10, 1 << 30, false},
@@ -98,6 +101,11 @@ func resolve(c *Config) (*limits, error) {
 	}
 	if need := l.MaxMessageSize + wire.CreditOverhead; l.ReceiveBuffer < need {
 		return nil, badField("ReceiveBuffer", l.ReceiveBuffer, fmt.Sprintf("at least MaxMessageSize + %d = %d", wire.CreditOverhead, need))
+	}
+	for name, rate := range map[string]int64{"MaxSendRate": l.MaxSendRate, "MaxTotalSendRate": l.MaxTotalSendRate} {
+		if rate != 0 && (rate < leastRate || rate > mostRate) {
+			return nil, badField(name, rate, fmt.Sprintf("%d to %d bytes a second, or 0 for no limit", leastRate, int64(mostRate)))
+		}
 	}
 	l.IdleTimeout = duration(l.IdleTimeout, defaultIdle)
 	l.KeepAlive = duration(l.KeepAlive, defaultKeepAlive)
@@ -140,6 +148,7 @@ func (l *limits) resolveProto() error {
 		MaxDatagram: minDatagram, MaxDatagramCeil: l.Tuning.MaxDatagram,
 		KeepAlive: l.KeepAlive, IdleTimeout: l.IdleTimeout, DeadPeer: l.IdleTimeout / 2, HandshakeTimeout: l.HandshakeTimeout, Linger: l.Linger,
 		Congestion: uint8(kind), ReassemblyBytes: reassemblyPerBuffer, Plain: l.Plain, ECN: !l.Tuning.NoECN,
+		MaxSendRate: l.MaxSendRate,
 	}
 	p.Params.MaxIdleTimeout = uint64(l.IdleTimeout / time.Millisecond)
 	p.Params.InitialMaxData = uint64(l.ReceiveBuffer)

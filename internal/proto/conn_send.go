@@ -105,7 +105,7 @@ func (c *Conn) budget(now mono.Time) int {
 	if room <= 0 && !mutant.On(mutant.WindowIgnored) {
 		return 0
 	}
-	rate := c.cc.PacingRate(&c.rtt)
+	rate := c.pacingRate()
 	ready := c.pace.Ready(now, rate)
 	if ready <= 0 {
 		c.paceBlocked = c.pace.Next(now, int(c.mtu.size), rate)
@@ -115,6 +115,28 @@ func (c *Conn) budget(now mono.Time) int {
 		return ready
 	}
 	return min(room, ready)
+}
+
+// pacingRate is the rate of the pacer: what congestion control asks for, but no more than is configured. Zero is no limit.
+func (c *Conn) pacingRate() int64 {
+	rate, limit := c.cc.PacingRate(&c.rtt), c.sh.Config.MaxSendRate
+	if limit > 0 && (rate <= 0 || rate > limit) {
+		return limit
+	}
+	return rate
+}
+
+// SuggestedRate is how many bytes a second congestion control expects to get through: a window for each round trip, and no
+// more than is configured; 0 if it does not know yet.
+func (c *Conn) SuggestedRate() int64 {
+	if !c.rtt.Sampled() {
+		return 0
+	}
+	rate := int64(float64(c.cc.Window()) / max(c.rtt.Smoothed, 1).Seconds())
+	if limit := c.sh.Config.MaxSendRate; limit > 0 {
+		rate = min(rate, limit)
+	}
+	return rate
 }
 
 // minAllowance is the least that is worth a packet to an address that is not validated.

@@ -82,6 +82,7 @@ type Config struct {
 	HandshakeTimeout mono.Duration
 	Linger           mono.Duration // how long a graceful close waits for acknowledgments
 	Congestion       uint8         // congestion.Kind
+	MaxSendRate      int64         // bytes a second of one connection; 0 = what congestion control allows
 	ReassemblyBytes  int           // bytes of unreliable reassembly and of messages out of order per connection
 	Plain            bool
 	ECN              bool // mark packets with ECT(0) and react to congestion marks

@@ -3,9 +3,11 @@ package shard
 import (
 	"bytes"
 	"context"
+	"errors"
 	"iter"
 	"runtime"
 	"strconv"
+	"sync"
 
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
@@ -15,15 +17,25 @@ import (
 type ConnStats struct {
 	State                      proto.State
 	RTT, MinRTT, RTTVar        mono.Duration
-	Window, InFlight, Datagram int // bytes: congestion window, sent and not acknowledged, largest datagram
-	Queued                     int // bytes that senders have reserved, 32 a message more than its payload
+	Window, InFlight, Datagram int   // bytes: congestion window, sent and not acknowledged, largest datagram
+	Rate                       int64 // bytes a second that congestion control expects to get through; 0 = not known yet
+	Queued                     int   // bytes that senders have reserved, 32 a message more than its payload
 }
+
+// ErrOtherShard is returned by ConnStats on the goroutine of another shard: two that waited for each other would wait for ever.
+var ErrOtherShard = errors.New("shard: called on the goroutine of another shard")
+
+// running holds the goroutines of all shards of the process.
+var running sync.Map
 
 // ConnStats returns the figures of a connection. It waits for the shard, unless it is called on the shard's own goroutine.
 func (s *Shard) ConnStats(ctx context.Context, r Ref) (st ConnStats, ok bool, err error) {
 	if s.cfg.Workers == nil || s.Calling() {
 		st, ok = s.connStats(r)
 		return st, ok, nil
+	}
+	if _, other := running.Load(goroutine()); other {
+		return st, false, ErrOtherShard
 	}
 	done := make(chan struct{})
 	if !s.Do(func(mono.Time) {
@@ -49,6 +61,7 @@ func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
 	return ConnStats{
 		State: p.conn.State(), RTT: rtt.Smoothed, MinRTT: rtt.Min, RTTVar: rtt.Var,
 		Window: p.conn.Congestion().Window(), InFlight: p.conn.BytesInFlight(), Datagram: p.conn.MaxDatagram(),
+		Rate:   p.conn.SuggestedRate(),
 		Queued: int(s.slots.at(r.Slot).account.Load() & accountMask),
 	}, true
 }

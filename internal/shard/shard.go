@@ -47,6 +47,8 @@ type Config struct {
 	CycleMessages int
 	Spin          mono.Duration // how long Run looks for work before it sleeps, while work comes faster than that
 
+	Throttle *Throttle // of everything the endpoint's connections send; nil is none
+
 	// Server side. NewSession is nil for a shard that only dials.
 	App         App
 	NewSession  func(params []byte) Session
@@ -122,6 +124,7 @@ type Shard struct {
 	mailbox              *mailbox.Mailbox
 	rng                  entropy.Source
 	tickAt               mono.Time
+	sendAt               mono.Time // when Throttle lets something leave
 	restAt               mono.Time // when an idle shard gives memory back
 	moved                uint64    // what had come and gone when restAt was set
 	spun                 uint64    // what had come and gone at workedAt
@@ -204,7 +207,10 @@ func (s *Shard) Index() int { return s.cfg.Index }
 
 // Run drives the shard until Stop.
 func (s *Shard) Run() {
-	s.goroutine.Store(goroutine())
+	self := goroutine()
+	s.goroutine.Store(self)
+	running.Store(self, true)
+	defer running.Delete(self)
 	for {
 		now := mono.Now()
 		next := s.Step(now)
@@ -245,7 +251,7 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 	s.timers(now)
 	s.lap()
 	s.transmit(now)
-	if s.dirtyHead != 0 && !s.blocked {
+	if s.dirtyHead != 0 && !s.blocked && s.sendAt <= now {
 		more = true
 	}
 	s.publish(now)
@@ -289,6 +295,9 @@ func (s *Shard) nextDeadline() mono.Time {
 	at := min(s.wheel.Next(), s.tickAt, s.halfOpen.deadline(), s.published.due, s.restAt)
 	if s.blocked {
 		at = min(at, s.now.Add(blockedRetry))
+	}
+	if s.dirtyHead != 0 {
+		at = min(at, s.sendAt)
 	}
 	return at
 }

@@ -12,7 +12,7 @@ import (
 // fire at once, answers that nobody reads would make the next timers fire too.
 func (s *Shard) transmit(now mono.Time) {
 	until := s.counters.Trains + cycleTrains
-	for turns := s.live*2 + 1; s.dirtyHead != 0 && !s.blocked && turns > 0 && s.counters.Trains < until; turns-- {
+	for turns := s.live*2 + 1; s.dirtyHead != 0 && !s.blocked && turns > 0 && s.counters.Trains < until && !s.throttled(now); turns-- {
 		slot := s.dirtyHead - 1
 		p := s.at(slot)
 		s.dirtyHead = p.next
@@ -30,7 +30,7 @@ func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 	defer s.rescue()
 	s.current = slot
 	for trains := 0; ; trains++ {
-		if trains == trainsPerTurn || s.blocked {
+		if trains == trainsPerTurn || s.blocked || trains > 0 && s.throttled(now) {
 			s.touch(slot, p)
 			break
 		}
@@ -52,6 +52,9 @@ func (s *Shard) build(now mono.Time, p *peer) bool {
 		return false
 	}
 	s.scratch.SealTrain(&p.keys, buf, &s.train)
+	if t := s.cfg.Throttle; t != nil {
+		t.spend(now, s.train.Len)
+	}
 	s.out.Outs = append(s.out.Outs, udp.Out{
 		Data: buf[:s.train.Len:s.train.Len], Segment: s.train.SegmentSize,
 		Remote: udp.Addr(s.train.Path.Remote), Local: udp.Addr(s.train.Path.Local),

@@ -46,6 +46,8 @@ type Config struct {
 	// ReadEntries bounds the entries of one ReadBatch; 0 means 16 with GRO, 64
 	// without.
 	ReadEntries int
+	// DSCP is the code point of what is sent, on Linux where the host allows it.
+	DSCP int
 	// BusyPoll lets the kernel poll the network card for so long before a wait
 	// sleeps (SO_BUSY_POLL, SO_PREFER_BUSY_POLL), where the host permits it.
 	BusyPoll mono.Duration

@@ -46,15 +46,15 @@ func (c *txControl) putSegment(off, segment int) int {
 	return next
 }
 
-// putECN sets the traffic class. An IPv6 socket wants the IPv4 option for
+// putClass sets the traffic class: code point and ECN bits. An IPv6 socket wants the IPv4 option for
 // addresses that it maps.
-func (c *txControl) putECN(off int, v4 bool, ecn uint8) int {
+func (c *txControl) putClass(off int, v4 bool, class uint8) int {
 	level, typ := int32(unix.SOL_IPV6), int32(unix.IPV6_TCLASS)
 	if v4 {
 		level, typ = unix.SOL_IP, unix.IP_TOS
 	}
 	p, next := c.put(off, level, typ, 4)
-	*(*int32)(p) = int32(ecn)
+	*(*int32)(p) = int32(class)
 	return next
 }
 

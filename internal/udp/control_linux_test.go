@@ -17,7 +17,7 @@ func TestControlRoundTrip(t *testing.T) {
 		}
 		n := tx.putSegment(0, 1200)
 		n = tx.putLocal(n, v4, &local)
-		n = tx.putECN(n, v4, 3)
+		n = tx.putClass(n, v4, 3)
 		if n > txControlLen {
 			t.Fatalf("%d bytes in room for %d", n, txControlLen)
 		}

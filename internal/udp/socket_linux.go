@@ -108,6 +108,12 @@ func (e *Engine) setOptions(s *socket) {
 		e.stats.ECN = set(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) && e.stats.ECN
 		set(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 	}
+	if class := int(e.dscp()); class != 0 {
+		set(unix.IPPROTO_IP, unix.IP_TOS, class)
+		if s.family == unix.AF_INET6 {
+			set(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, class)
+		}
+	}
 	if !s.connected && !s.fixedLocal && !e.cfg.DisablePacketInfo {
 		if s.family == unix.AF_INET6 {
 			e.stats.PacketInfo = set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)

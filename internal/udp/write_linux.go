@@ -187,7 +187,7 @@ func (e *Engine) control(s *socket, o *Out, n, segments int) {
 		off = c.putLocal(off, v4, &o.Local)
 	}
 	if e.differsECN(s, o.ECN&3) {
-		off = c.putECN(off, v4, o.ECN&3)
+		off = c.putClass(off, v4, e.dscp()|o.ECN&3)
 	}
 	h := &e.tx.hdrs[n].hdr
 	h.Control = nil
@@ -218,20 +218,23 @@ func (e *Engine) differsECN(s *socket, ecn uint8) bool {
 	return true
 }
 
+// dscp returns the code point as it lies in a traffic class, above the ECN bits.
+func (e *Engine) dscp() uint8 { return uint8(e.cfg.DSCP) << 2 }
+
 // changeECN is called when no header is waiting, since those written before
 // count on the old bits. Should the host refuse, entries go on naming theirs.
 func (e *Engine) changeECN(s *socket) {
 	s.otherRun = 0
-	fd, ecn := int(s.fd), int(s.otherECN)
+	fd, class := int(s.fd), int(e.dscp()|s.otherECN)
 	if s.family == unix.AF_INET6 {
-		if e.sys.setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, ecn) != nil {
+		if e.sys.setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, class) != nil {
 			return
 		}
 	}
 	// An IPv6 socket needs both: this one is for the IPv4 addresses that it maps.
-	if e.sys.setsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, ecn) != nil {
+	if e.sys.setsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, class) != nil {
 		if s.family == unix.AF_INET6 {
-			_ = e.sys.setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int(s.ecn))
+			_ = e.sys.setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int(e.dscp()|s.ecn))
 		}
 		return
 	}
