@@ -102,10 +102,8 @@ func resolve(c *Config) (*limits, error) {
 	if need := l.MaxMessageSize + wire.CreditOverhead; l.ReceiveBuffer < need {
 		return nil, badField("ReceiveBuffer", l.ReceiveBuffer, fmt.Sprintf("at least MaxMessageSize + %d = %d", wire.CreditOverhead, need))
 	}
-	for name, rate := range map[string]int64{"MaxSendRate": l.MaxSendRate, "MaxTotalSendRate": l.MaxTotalSendRate} {
-		if rate != 0 && (rate < leastRate || rate > mostRate) {
-			return nil, badField(name, rate, fmt.Sprintf("%d to %d bytes a second, or 0 for no limit", leastRate, int64(mostRate)))
-		}
+	if err := l.checkRates(); err != nil {
+		return nil, err
 	}
 	l.IdleTimeout = duration(l.IdleTimeout, defaultIdle)
 	l.KeepAlive = duration(l.KeepAlive, defaultKeepAlive)
@@ -122,6 +120,16 @@ func resolve(c *Config) (*limits, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// checkRates checks the limits of what is sent.
+func (l *limits) checkRates() error {
+	for name, rate := range map[string]int64{"MaxSendRate": l.MaxSendRate, "MaxTotalSendRate": l.MaxTotalSendRate} {
+		if rate != 0 && (rate < leastRate || rate > mostRate) {
+			return badField(name, rate, fmt.Sprintf("%d to %d bytes a second, or 0 for no limit", leastRate, int64(mostRate)))
+		}
+	}
+	return nil
 }
 
 // duration fills in a default; negative switches off, which below the face is zero.
