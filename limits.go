@@ -105,11 +105,7 @@ func resolve(c *Config) (*limits, error) {
 	if err := l.checkRates(); err != nil {
 		return nil, err
 	}
-	l.IdleTimeout = duration(l.IdleTimeout, defaultIdle)
-	l.KeepAlive = duration(l.KeepAlive, defaultKeepAlive)
-	l.HandshakeTimeout = duration(l.HandshakeTimeout, defaultHandshake)
-	l.Linger = duration(l.Linger, defaultLinger)
-	l.TickInterval = duration(l.TickInterval, defaultTick)
+	l.resolveTimes()
 	if l.Tuning.Spin < 0 || l.Tuning.Spin > mostSpin {
 		return nil, badField("Tuning.Spin", l.Tuning.Spin, fmt.Sprintf("0 to %v", mostSpin))
 	}
@@ -130,6 +126,15 @@ func (l *limits) checkRates() error {
 		}
 	}
 	return nil
+}
+
+// resolveTimes fills in the defaults of times.
+func (l *limits) resolveTimes() {
+	l.IdleTimeout = duration(l.IdleTimeout, defaultIdle)
+	l.KeepAlive = duration(l.KeepAlive, defaultKeepAlive)
+	l.HandshakeTimeout = duration(l.HandshakeTimeout, defaultHandshake)
+	l.Linger = duration(l.Linger, defaultLinger)
+	l.TickInterval = duration(l.TickInterval, defaultTick)
 }
 
 // duration fills in a default; negative switches off, which below the face is zero.
