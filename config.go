@@ -97,7 +97,8 @@ type Config struct {
 	// Panic, if it is set, is called with the value of a panic in a function of the Handler instead of ending the process; the
 	// connection that was being served is closed with the transport code INTERNAL_ERROR. In Tick there is none.
 	Panic func(c Conn, value any)
-	// Logger receives life-cycle messages. The default discards them.
+	// Logger receives the endpoint's life at Info, with a summary each minute in which anything happened, connections that open and
+	// close at Debug, and each kind of warning at most once a minute. The default discards them.
 	Logger *slog.Logger
 	// Tuning is for measurements.
 	Tuning Tuning

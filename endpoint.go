@@ -3,6 +3,7 @@ package godwit
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,8 @@ type Endpoint struct {
 	state                    endpointState
 	ended                    chan struct{} // closed when the endpoint is closed
 	started                  time.Time
+	summary                  warning // the line a minute
+	logged                   Stats   // at the last one
 	panics                   atomic.Uint64
 	unread                   atomic.Uint64 // unreliable messages that nobody received in time
 	groupSends, groupRefused atomic.Uint64
@@ -102,7 +105,11 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 		c.HalfOpen, c.AlwaysRetry = l.Tuning.HalfOpen, l.Tuning.AlwaysRetry
 		c.NewSession = serverSession(l, tlsConfig)
 		e.tick(c)
+		if l.Logger != nil && c.Clock != nil {
+			c.Published = e.published
+		}
 	})
+	e.summary.at = l.now()
 	e.engine.run()
 	e.log("listening", "addr", e.addr, "pin", e.pin, "shards", len(sockets))
 	return e, nil
@@ -139,10 +146,39 @@ func (e *Endpoint) tick(c *shard.Config) {
 	c.Tick = func(_ *shard.Shard, now mono.Time) { e.handler.Tick(public, started.Add(now.Sub(first))) }
 }
 
+// log tells of the endpoint's life.
 func (e *Endpoint) log(msg string, args ...any) {
 	if e.limits.Logger != nil {
 		e.limits.Logger.Info("godwit: "+msg, args...)
 	}
+}
+
+// debug tells of one connection, to those who asked for it.
+func (e *Endpoint) debug(msg string, c Conn, err error) {
+	if l := e.limits.Logger; l != nil && l.Enabled(context.Background(), slog.LevelDebug) {
+		l.Debug("godwit: "+msg, "connection", c, "error", err)
+	}
+}
+
+// published runs on a shard whenever there are new figures. Once a minute, while anything goes on, they become a line of the log, which
+// a goroutine of its own writes: the shard waits for no disk.
+func (e *Endpoint) published(now mono.Time) {
+	if _, ok := e.summary.due(now); ok {
+		e.engine.running.Go(e.summarize)
+	}
+}
+
+// summarize logs what has happened since the last time.
+func (e *Endpoint) summarize() {
+	st := e.Stats()
+	e.mu.Lock()
+	was := e.logged
+	e.logged = st
+	e.mu.Unlock()
+	e.log("summary", "connections", st.Connections, "opened", st.Opened-was.Opened, "closed", st.Closed-was.Closed,
+		"received", st.MessagesReceived-was.MessagesReceived, "sent", st.MessagesSent-was.MessagesSent,
+		"repeated", st.MessagesRetransmitted-was.MessagesRetransmitted, "kernelDrops", st.KernelDrops-was.KernelDrops,
+		"slowHandlers", st.SlowHandlers-was.SlowHandlers, "stalls", st.Stalls-was.Stalls)
 }
 
 // Serve listens at addr and serves h until ctx ends. Then it refuses new connections, delivers what was sent, for at most
@@ -210,6 +246,7 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 	}
 	e.state = endpointDraining
 	e.mu.Unlock()
+	e.log("draining", "addr", e.addr, "connections", e.Stats().Connections)
 	empty := make(chan struct{})
 	var left atomic.Int64
 	left.Store(int64(len(e.engine.shards)))
@@ -276,6 +313,7 @@ func (e app) sides(r shard.Ref) *sideTable { return &e.engine.sides[r.Slot>>slot
 // Open hands a connection to the application.
 func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
 	c := e.conn(r)
+	e.debug("connection opened", c, nil)
 	if e.dialed || e.accepts != nil {
 		e.sides(r).obtain(r) // so that the reason of an early end is kept
 	}
@@ -367,6 +405,9 @@ func (e app) Writable(_ *shard.Shard, r shard.Ref) {
 
 func (e app) Closed(_ *shard.Shard, r shard.Ref, end *shard.Closed) {
 	err := endError(end, e.limits.IdleTimeout)
+	if end.Open {
+		e.debug("connection closed", e.conn(r), err)
+	}
 	if e.workers != nil && end.Open {
 		e.sides(r).obtain(r)
 	}

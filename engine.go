@@ -50,6 +50,7 @@ type engine struct {
 	arenas  []arena
 	running sync.WaitGroup
 	slow    warning
+	faults  warning
 }
 
 // seed draws 32 random bytes, from the simulation's seed if there is one.
@@ -79,7 +80,7 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 			Spin: l.Tuning.Spin, Throttle: throttle,
 		}
 		if e.sim == nil {
-			cfg.Clock, cfg.Slow, cfg.Fault = mono.Now, e.slow.report(l), fault(l)
+			cfg.Clock, cfg.Slow, cfg.Fault = mono.Now, e.slowHandler(l, i), e.fault(l)
 		}
 		complete(&cfg)
 		e.sides[i].size = slots
@@ -115,31 +116,49 @@ type warning struct {
 	suppressed int
 }
 
-// report returns what a shard calls for a slow handler.
-func (w *warning) report(l *limits) func(r shard.Ref, d mono.Duration) {
-	return func(r shard.Ref, d mono.Duration) {
+// due reports whether the message may be logged now, and how often it was held back before.
+func (w *warning) due(now mono.Time) (suppressed int, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.at != 0 && now.Sub(w.at) < mono.Minute {
+		w.suppressed++
+		return 0, false
+	}
+	suppressed = w.suppressed
+	w.at, w.suppressed = now, 0
+	return suppressed, true
+}
+
+// slowHandler returns what a shard calls for functions of the Handler that held it up.
+func (e *engine) slowHandler(l *limits, index int) func(shard.SlowCall) {
+	return func(c shard.SlowCall) {
 		if l.Logger == nil {
 			return
 		}
-		now := mono.Now()
-		w.mu.Lock()
-		held := w.suppressed
-		if w.at != 0 && now.Sub(w.at) < mono.Minute {
-			w.suppressed++
-			w.mu.Unlock()
+		suppressed, ok := e.slow.due(mono.Now())
+		if !ok {
 			return
 		}
-		w.at, w.suppressed = now, 0
-		w.mu.Unlock()
-		l.Logger.Warn("godwit: a handler held up its shard", "took", d, "connection", uint64(r.Gen)<<32|uint64(r.Slot), "suppressed", held)
+		var connection any = fmt.Sprintf("%x", uint64(c.Ref.Gen)<<32|uint64(c.Ref.Slot)) // as Conn.String does
+		switch {
+		case c.Call == shard.CallTick:
+			connection = "none"
+		case c.Ref == shard.Ref{}:
+			connection = "one of several"
+		}
+		l.Logger.Warn("godwit: a handler held up its shard",
+			"function", c.Call, "took", c.Took, "connection", connection, "shard", index, "calls", c.Calls, "suppressed", suppressed)
 	}
 }
 
 // fault returns what a shard calls when it had to drop a connection because of an error of its own.
-func fault(l *limits) func(s *shard.Shard, value any, stack []byte) {
-	return func(s *shard.Shard, value any, stack []byte) {
-		if l.Logger != nil {
-			l.Logger.Error("godwit: BUG: a connection was dropped, please report this", "panic", value, "stack", string(stack))
+func (e *engine) fault(l *limits) func(s *shard.Shard, value any, stack []byte) {
+	return func(_ *shard.Shard, value any, stack []byte) {
+		if l.Logger == nil {
+			return
+		}
+		if suppressed, ok := e.faults.due(mono.Now()); ok {
+			l.Logger.Error("godwit: BUG: a connection was dropped, please report this", "panic", value, "stack", string(stack), "suppressed", suppressed)
 		}
 	}
 }

@@ -4,7 +4,7 @@ import "time"
 
 // Handler is what an application does about its connections. Every field may be nil. The functions of one shard are called
 // one at a time on the shard's goroutine and must return soon: while one runs, all connections of the shard wait.
-// A call that takes longer than a millisecond is counted in Stats.
+// A call that takes longer than a millisecond is counted in Stats, and who makes such calls is named in a warning to Config.Logger.
 //
 // A panic in a function of a Handler ends the process, as it would in any goroutine, unless Config.Panic is set.
 type Handler struct {

@@ -80,7 +80,7 @@ func logLines(f *source) (lines []string) {
 			return true
 		}
 		sel, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok || !slices.Contains([]string{"Debug", "Info", "Warn", "Error", "log", "warn"}, sel.Sel.Name) {
+		if !ok || !slices.Contains([]string{"Debug", "Info", "Warn", "Error", "log", "debug"}, sel.Sel.Name) {
 			return true
 		}
 		for _, arg := range call.Args {

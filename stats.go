@@ -39,7 +39,8 @@ type Stats struct {
 	DuplicatePackets, HalfOpenFull     uint64 // packets seen before; handshakes not begun because the table of unproven clients was full
 	ResetsSent, Forwarded              uint64 // stateless resets; datagrams handed to another shard
 	Faults                             uint64 // connections dropped for an error of this library
-	SlowHandlers, Panics               uint64 // handler calls over a millisecond; panics given to Config.Panic
+	SlowHandlers, Panics               uint64 // times that handlers held up their shard for over a millisecond; panics given to Config.Panic
+	Stalls                             uint64 // times that a shard was held up for over a millisecond by others: the kernel ran something else, as a rule
 	PoolHeld                           int64  // bytes of the buffer pools
 	Waits, Spins                       uint64 // times that a shard slept until there was work; that it looked again instead
 	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
@@ -108,6 +109,7 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Forwarded += n.Forwarded
 	st.Faults += n.Faults
 	st.SlowHandlers += n.SlowHandlers
+	st.Stalls += n.Stalls
 	st.PoolHeld += n.PoolHeld
 	st.Waits += n.Socket.Waits
 	st.Spins += n.Spins
@@ -134,7 +136,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
   socket    %s engine, %d reads, %d writes, GSO %v, GRO %v, kernel drops %d
   dropped   strays %d, malformed %d, not authentic %d; resets sent %d
   handshakes %d, retries %d, shed %d
-  memory    %d B of buffers; slow handlers %d, panics %d
+  memory    %d B of buffers; slow handlers %d, stalls %d, panics %d
 `,
 		e.addr, st.Uptime.Round(time.Millisecond),
 		st.Shards, st.Connections, st.HalfOpen, st.Opened, st.Closed, st.Refused,
@@ -146,7 +148,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
 		st.Engine, st.ReadCalls, st.WriteCalls, st.GSO, st.GRO, st.KernelDrops,
 		st.Strays, st.Malformed, st.FailedPackets, st.ResetsSent,
 		st.Handshakes, st.RetriesSent, st.HandshakesShed,
-		st.PoolHeld, st.SlowHandlers, st.Panics)
+		st.PoolHeld, st.SlowHandlers, st.Stalls, st.Panics)
 	return err
 }
 

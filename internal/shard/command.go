@@ -323,7 +323,7 @@ func (s *Shard) credit(slot uint32, p *peer, n int64) {
 
 // outcome tells what became of a tagged message.
 func (s *Shard) outcome(p *peer, r Ref, tag uint64, o proto.Outcome) {
-	s.serving, s.calling = r, true
+	s.enter(r, CallOutcome)
 	p.app.Outcome(s, r, tag, o)
 	s.calling = false
 }
@@ -331,7 +331,7 @@ func (s *Shard) outcome(p *peer, r Ref, tag uint64, o proto.Outcome) {
 // writable tells a refused sender that there is room again, once.
 func (s *Shard) writable(slot uint32, p *peer, shared *Slot) {
 	if p.open && !p.ended && shared.want.Swap(0) != 0 {
-		s.serving, s.calling = Ref{slot | s.index, p.gen}, true
+		s.enter(Ref{slot | s.index, p.gen}, CallWritable)
 		p.app.Writable(s, s.serving)
 		s.calling = false
 	}

@@ -167,7 +167,7 @@ func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 	p.open = true
 	s.counters.Opened++
 	r := Ref{slot | s.index, p.gen}
-	s.serving, s.calling = r, true
+	s.enter(r, CallOpen)
 	code, reason, ok := p.app.Open(s, r)
 	s.calling = false
 	if !ok {
@@ -195,7 +195,7 @@ func (s *Shard) ended(slot uint32, p *peer, c *Closed) {
 	s.counters.Closed++
 	r := Ref{slot | s.index, p.gen}
 	if p.app != nil && (p.open || p.dial != nil) {
-		s.serving, s.calling = r, true
+		s.enter(r, CallClose)
 		p.app.Closed(s, r, c)
 		s.calling = false
 	}

@@ -18,8 +18,9 @@ func (s *Shard) receive(now mono.Time) (more bool) {
 		n := s.socket.Read(&s.in)
 		for i := range n {
 			s.datagram(now, &s.in.Datagrams[i])
-			s.lap()
+			s.lapClosely()
 		}
+		s.lap()
 		if !s.in.More || n == 0 {
 			return false
 		}
@@ -146,7 +147,7 @@ func (s *Shard) drain(now mono.Time, slot uint32, p *peer) {
 				p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
 				credit, count = 0, 0
 			}
-			s.serving, s.calling = Ref{slot | s.index, p.gen}, true
+			s.enter(Ref{slot | s.index, p.gen}, CallMessage)
 			done := p.app.Message(s, s.serving, ev)
 			s.calling = false
 			if done {
@@ -174,7 +175,7 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 	case proto.EventOutcome:
 		s.outcome(p, r, ev.Tag, ev.Outcome)
 	case proto.EventGap:
-		s.serving, s.calling = r, true
+		s.enter(r, CallGap)
 		p.app.Gap(s, r, ev.Channel, int(ev.N))
 		s.calling = false
 	case proto.EventCrypto:

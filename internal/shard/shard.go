@@ -61,10 +61,13 @@ type Config struct {
 	TickEvery mono.Duration
 	Tick      func(s *Shard, now mono.Time)
 
-	// Clock, if it is set, is read now and then within a cycle, and Slow is told when what happened since took longer than a
-	// millisecond: the connection whose handler ran last, and how long it was.
+	// Clock, if it is set, is read now and then within a cycle, and Slow is told of functions of the application that held the shard up for
+	// longer than a millisecond.
 	Clock func() mono.Time
-	Slow  func(r Ref, d mono.Duration)
+	Slow  func(SlowCall)
+
+	// Published, if it is set, is called after the figures that Stats returns were renewed, at most every 100 ms.
+	Published func(now mono.Time)
 
 	// Fault, if it is set, is told about panics that were no fault of the application; nil lets them end the process.
 	Fault func(s *Shard, value any, stack []byte)
@@ -112,9 +115,10 @@ type Shard struct {
 	expired  []uint32
 	now      mono.Time
 
-	current uint32    // slot of the connection that is being served, or noSlot
-	calling bool      // a method of App runs
-	lapAt   mono.Time // when the clock was last read, if it is
+	current uint32 // slot of the connection that is being served, or noSlot
+	calling bool   // a method of App runs
+	called  Call   // the last one
+	watch   watch
 
 	dirtyHead, dirtyTail uint32 // slots+1 with something to build, linked by peer.next
 	freeHead, freeTail   uint32 // slots+1 to be used again, oldest first
@@ -240,7 +244,8 @@ func (s *Shard) Run() {
 // Step runs one duty cycle and returns when the next one is due: now if there is more to do at once, mono.Never if nothing is
 // until a datagram or a wake-up comes.
 func (s *Shard) Step(now mono.Time) (next mono.Time) {
-	s.now, s.lapAt, s.current = now, now, noSlot
+	s.now, s.current = now, noSlot
+	s.watch.begin(now)
 	if s.blocked {
 		s.flush()
 	}
@@ -251,6 +256,9 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 	s.timers(now)
 	s.lap()
 	s.transmit(now)
+	if s.watch.calls > 0 {
+		s.lap()
+	}
 	if s.dirtyHead != 0 && !s.blocked && s.sendAt <= now {
 		more = true
 	}
@@ -273,23 +281,6 @@ func (s *Shard) expire(now mono.Time, slot uint32) {
 	s.touch(slot, p)
 }
 
-// lap notices handlers that keep the shard from its other connections.
-func (s *Shard) lap() {
-	if s.cfg.Clock == nil {
-		return
-	}
-	now := s.cfg.Clock()
-	if d := now.Sub(s.lapAt); d > slowHandler {
-		s.counters.SlowHandlers++
-		s.cfg.Slow(s.serving, d)
-	}
-	s.lapAt = now
-}
-
-// slowHandler is how long what happens between two readings of the clock may take: a train of packets with its handlers takes a few
-// microseconds.
-const slowHandler = mono.Millisecond
-
 // nextDeadline is when the shard has to run again if nothing comes from outside.
 func (s *Shard) nextDeadline() mono.Time {
 	at := min(s.wheel.Next(), s.tickAt, s.halfOpen.deadline(), s.published.due, s.restAt)
@@ -307,6 +298,7 @@ func (s *Shard) timers(now mono.Time) {
 	s.expired = s.wheel.Expired(now, s.expired[:0])
 	for _, slot := range s.expired {
 		s.expire(now, slot)
+		s.lapClosely()
 	}
 	for slot := s.halfOpen.expire(now); slot != noSlot; slot = s.halfOpen.expire(now) {
 		p := s.at(slot)
@@ -320,7 +312,10 @@ func (s *Shard) timers(now mono.Time) {
 	if now >= s.tickAt {
 		missed := now.Sub(s.tickAt) / s.cfg.TickEvery // a late tick leaves the others where they were
 		s.tickAt = s.tickAt.Add((missed + 1) * s.cfg.TickEvery)
+		s.lapClosely()
+		s.enter(Ref{}, CallTick)
 		s.cfg.Tick(s, now)
+		s.calling = false
 	}
 }
 
@@ -357,6 +352,7 @@ func (s *Shard) outside(now mono.Time) {
 	for i, h := range s.done {
 		s.done[i] = nil
 		s.finish(now, h)
+		s.lapClosely()
 	}
 	for i, fn := range s.running {
 		s.running[i] = nil

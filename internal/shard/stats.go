@@ -34,6 +34,7 @@ type Counters struct {
 	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
 	Faults, SlotsLost               uint64 // panics of this code that cost one connection; slots that could not even be freed
 	KeyUpdates, SlowHandlers        uint64
+	Stalls                          uint64 // times that something else than a handler held the shard up for over a millisecond
 	Spins                           uint64 // looks for work that took the place of sleeping
 	KeysEvicted, Rests              uint64 // idle: cipher objects let go, times that a quiet shard gave memory back
 }
@@ -72,6 +73,9 @@ func (s *Shard) publish(now mono.Time) {
 	}
 	p.due = mono.Never
 	s.snapshot(now)
+	if s.cfg.Published != nil {
+		s.cfg.Published(now)
+	}
 }
 
 func (s *Shard) snapshot(now mono.Time) {

@@ -127,7 +127,11 @@ func (s *Shard) flush() {
 		s.blocked = false
 		return
 	}
+	if s.watch.calls > 0 {
+		s.lap() // what the kernel takes is not the handlers'
+	}
 	sent, blocked := s.socket.Write(&s.out)
+	s.watch.at = 0
 	s.blocked = blocked
 	if blocked {
 		s.counters.SocketFull++
