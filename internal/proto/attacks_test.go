@@ -82,6 +82,15 @@ func (c *Conn) heap() int {
 	for i := range m.reasm {
 		add(cap(m.reasm[i].have), unsafe.Sizeof(span{}))
 	}
+	if st := c.streams; st != nil {
+		add(len(st.list), unsafe.Sizeof(stream{}))
+		add(2*cap(st.list)+len(st.control.buf)+len(st.data.buf)+2*len(st.index), 8)
+		for _, s := range st.list {
+			add(len(s.queue.buf), unsafe.Sizeof(segment{}))
+			add(cap(s.pieces), unsafe.Sizeof(piece{}))
+			add(cap(s.acked)+cap(s.lost), unsafe.Sizeof(span{}))
+		}
+	}
 	return n
 }
 

@@ -63,6 +63,10 @@ var rareStories = []func(t *testing.T){
 	TestRecoveryClientBreaksADeadlock,
 	TestRecoveryPingsInARunOfACKs,
 	TestReturningHomeNeedsNoProof,
+	TestAStreamArrivesWholeOverABadLink,
+	TestPiecesOfAStreamMayOverlap,
+	TestASlowReaderStallsItsStreamOnly,
+	TestStreamsHaveAShareOfABusyConnection,
 }
 
 // TestHistoriesReachEveryRarePath proves, in builds that count them, that the paths that traffic rarely takes are taken here.

@@ -14,7 +14,6 @@ const (
 	mostCreditKept = 64 << 10 // of the connection's credit that streams leave to messages, if an eighth of it is more
 	minPieces      = 256      // pieces of a stream that may lie apart ...
 	pieceBytes     = 64       // ... and one more for this many bytes
-	minPieceBlock  = 512      // bytes of a block that data out of order are kept in, so that small pieces share one
 	noOffset       = ^uint64(0)
 	maxStreamBytes = 1 << 30 // that one stream holds in its send buffer
 )

@@ -179,7 +179,7 @@ func (st *streams) walkPieces(k *packer, s *stream) {
 				k.bad = true
 				return
 			}
-			ref, block := st.m.sh.Pool.Get(max(int(p.n), minPieceBlock))
+			ref, block := st.m.sh.Pool.Get(int(p.n))
 			if block == nil {
 				k.bad = true
 				return

@@ -192,7 +192,7 @@ func (st *streams) keepPiece(s *stream, i int, from uint64, data []byte) (int, w
 			return i, wire.NoError
 		}
 	}
-	ref, block := pool.Get(max(len(data), minPieceBlock))
+	ref, block := pool.Get(len(data))
 	if block == nil {
 		st.m.sh.Stats.PoolRefused++
 		return i, wire.ServerBusy

@@ -127,7 +127,9 @@ func (c *Conn) appendShared(now mono.Time, b []byte, limit int, log *sentLog) []
 	} else {
 		st.owed = min(st.owed+int32(len(w.b)-before), owedCap*(streamShare-1))
 	}
+	before = len(w.b)
 	st.appendData(&w, anyAmount)
+	st.owed = max(st.owed-int32(len(w.b)-before)*(streamShare-1), 0)
 	st.appendControl(&w) // what came up meanwhile: a stalled stream
 	st.sync()
 	return w.b

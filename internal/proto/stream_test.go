@@ -29,7 +29,8 @@ type streamApp struct {
 	ends  map[uint64]*streamEnd
 	order []uint64 // in the order the peer opened them
 	limit uint64
-	lazy  bool // it takes nothing
+	lazy  bool            // it takes nothing
+	idle  map[uint64]bool // of these streams
 }
 
 func newStreamApp(s *side) *streamApp {
@@ -61,7 +62,7 @@ func (a *streamApp) event(e *Event) {
 			a.s.p.t.Errorf("%s: stream %d has data behind its end", a.s.name, e.ID)
 		}
 		x.got = append(x.got, e.Payload...)
-		if a.lazy {
+		if a.lazy || a.idle[e.ID] {
 			x.untaken += len(e.Payload)
 		} else {
 			a.s.c.Stream(&StreamCommand{ID: e.ID, Ops: StreamRead, Read: len(e.Payload)})
@@ -138,6 +139,13 @@ func (a *streamApp) random(rng *rand.Rand) {
 func (a *streamApp) finish(id uint64) {
 	a.end(id).finished = true
 	a.s.c.Stream(&StreamCommand{ID: id, Ops: StreamFinish, Size: uint64(a.end(id).written)})
+}
+
+// takeAll takes what a lazy application has not.
+func (a *streamApp) takeAll(id uint64) {
+	x := a.end(id)
+	a.s.c.Stream(&StreamCommand{ID: id, Ops: StreamRead, Read: x.untaken})
+	x.untaken = 0
 }
 
 func (a *streamApp) do(id uint64, ops StreamOps, code uint64) {
