@@ -83,7 +83,8 @@ type Config struct {
 	// default is 60 s; negative means never. A peer that leaves everything that was sent to it unacknowledged for half of this end's
 	// value is taken for dead before.
 	IdleTimeout time.Duration
-	// KeepAlive is the silence after which a client asks the server for a sign of life. The default is the smaller one of 20 s and a third of the
+	// KeepAlive is the silence after which a client asks the server for a sign of life. It also bounds how long a client that only
+	// receives is unreachable after its address has changed: the server learns the new one from the next packet. The default is the smaller one of 20 s and a third of the
 	// idle timeout; negative means never.
 	KeepAlive time.Duration
 	// HandshakeTimeout bounds a handshake. The default is 10 s.

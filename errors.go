@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+
+	"godwit.example/godwit/internal/wire"
 )
 
 // ErrWouldBlock is returned by a send that found the connection's send buffer or the shard's mailbox full. The message was not
@@ -61,10 +64,14 @@ func (e *CloseError) Error() string {
 	if e.Transport {
 		kind = "transport code"
 	}
-	if e.Reason == "" {
-		return fmt.Sprintf("godwit: connection %s, %s %#x", who, kind, e.Code)
+	s := fmt.Sprintf("godwit: connection %s, %s %#x", who, kind, e.Code)
+	if name := wire.ErrorCode(e.Code).String(); e.Transport && !strings.HasPrefix(name, "ERROR") {
+		s += " " + name // as SPEC.md and TROUBLESHOOTING.md call it
 	}
-	return fmt.Sprintf("godwit: connection %s, %s %#x: %s", who, kind, e.Code, e.Reason)
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s
 }
 
 // Unwrap returns net.ErrClosed.

@@ -110,6 +110,12 @@ func TestSlowSubscriberIsCurrentToo(t *testing.T) {
 	}
 }
 
+func TestHTTPOverStreams(t *testing.T) {
+	if got, want := run(t, "http"), "hello, Ann\nhello, Bob\nthat took a while\n"; got != want {
+		t.Errorf("it printed\n%swant\n%s", got, want)
+	}
+}
+
 // person is somebody in the chat.
 type person struct {
 	cmd   *exec.Cmd

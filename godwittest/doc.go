@@ -10,7 +10,8 @@
 //
 // Everything runs on the goroutine of the test: handlers are called while the test sleeps or waits, and the blocking methods of
 // Conn and Endpoint let virtual time pass instead of waiting. They must not be called from other goroutines. The same seed gives the
-// same run, to the byte.
+// same run, to the byte. Timeouts of contexts and timers of package time run by the real clock and hardly ever end within a run: Sleep and
+// Until say how long to wait.
 //
 // Handshakes are imitations of TLS 1.3 with flights of the same sizes and no secrecy, because they must be the same in each run; Options.TLS
 // runs the real thing, whose keys are drawn anew each time.
