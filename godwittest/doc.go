@@ -8,6 +8,8 @@
 //		n.Sleep(time.Second)
 //	})
 //
+// See ExampleRun, and TestGameOnABadNetwork beside it for a whole game.
+//
 // Everything runs on the goroutine of the test: handlers are called while the test sleeps or waits, and the blocking methods of
 // Conn and Endpoint let virtual time pass instead of waiting. They must not be called from other goroutines. The same seed gives the
 // same run, to the byte. Timeouts of contexts and timers of package time run by the real clock and hardly ever end within a run: Sleep and

@@ -59,8 +59,9 @@ type actor struct {
 	due    mono.Time
 }
 
-// Run calls f with a network whose links all behave as link says and whose randomness follows from seed. When f has returned, what
-// it has left open is closed.
+// Run calls f with a network whose links all behave as link says and whose randomness follows from seed. When f has returned, or has
+// ended the test, what it has left open is closed. f runs once, on the goroutine of the caller, with the caller's t: for several
+// seeds, call Run in a loop. If the test has failed when f is over, the seed is logged.
 func Run(t testing.TB, seed uint64, link Link, f func(t testing.TB, n *Net)) {
 	t.Helper()
 	RunOptions(t, seed, link, Options{}, f)
@@ -87,6 +88,12 @@ func RunOptions(t testing.TB, seed uint64, link Link, o Options, f func(t testin
 		Start: n.start, Stop: n.stop, Wait: n.wait, Later: func(fn func()) { n.later = append(n.later, fn) }, RealTLS: o.TLS,
 	}
 	defer n.end()
+	failed := t.Failed()
+	defer func() {
+		if !failed && t.Failed() {
+			t.Logf("godwittest: it failed with seed %d, at %v of virtual time", seed, n.Now())
+		}
+	}()
 	f(t, n)
 }
 
@@ -111,7 +118,8 @@ func (n *Net) Config(cfg *godwit.Config) *godwit.Config {
 	return &c
 }
 
-// Listen opens a server on a host of its own, at port 4242.
+// Listen opens a server on a host of its own, at port 4242; nil is the zero Config. It has one shard unless cfg says otherwise. It ends
+// the test if that fails.
 func (n *Net) Listen(cfg *godwit.Config) *godwit.Endpoint {
 	n.t.Helper()
 	n.nextHost++
@@ -123,7 +131,8 @@ func (n *Net) Listen(cfg *godwit.Config) *godwit.Endpoint {
 	return e
 }
 
-// Dial connects to a server of this network. It ends the test if that fails; TryDial does not.
+// Dial connects to a server of this network and returns when the handshake is complete; nil is the zero Config. Each connection has
+// an address of its own. It ends the test if that fails; TryDial does not.
 func (n *Net) Dial(e *godwit.Endpoint, cfg *godwit.Config) godwit.Conn {
 	n.t.Helper()
 	c, err := n.TryDial(e, cfg)
@@ -133,7 +142,7 @@ func (n *Net) Dial(e *godwit.Endpoint, cfg *godwit.Config) godwit.Conn {
 	return c
 }
 
-// TryDial connects to a server of this network. Each connection has an address of its own.
+// TryDial is Dial for tests of failure; its errors are those of godwit.Dial.
 func (n *Net) TryDial(e *godwit.Endpoint, cfg *godwit.Config) (godwit.Conn, error) {
 	return godwit.Dial(context.Background(), e.Addr().String(), n.Config(cfg))
 }
@@ -141,7 +150,7 @@ func (n *Net) TryDial(e *godwit.Endpoint, cfg *godwit.Config) (godwit.Conn, erro
 // Now returns the virtual time since the network began.
 func (n *Net) Now() time.Duration { return n.now.Sub(mono.Time(time.Hour)) }
 
-// SetLink changes all links from now on. Datagrams under way arrive as they would have.
+// SetLink changes all links from now on. Datagrams under way arrive as they would have, and blackouts go on.
 func (n *Net) SetLink(l Link) {
 	n.link = impair.Params(l).Config()
 	n.link.Blackouts = n.dark
@@ -159,9 +168,13 @@ func (n *Net) Blackout(d time.Duration) {
 	}
 }
 
-// Sleep lets virtual time pass: everything due until then happens.
+// Sleep lets virtual time pass: everything due until then happens, handlers are called, timers fire. Like all that lets time pass it must not
+// be called in a handler.
 func (n *Net) Sleep(d time.Duration) {
 	n.t.Helper()
+	if n.running {
+		n.t.Fatal("godwittest: Sleep was called from a handler")
+	}
 	until := n.now.Add(max(d, 0))
 	for {
 		n.settle()

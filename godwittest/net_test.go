@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -151,4 +152,55 @@ func TestBlockingInAHandlerIsAnError(t *testing.T) {
 			t.Error("no error")
 		}
 	})
+}
+
+// loser is a test that fails without anybody minding.
+type loser struct {
+	testing.TB
+	failed bool
+	log    []string
+}
+
+func (l *loser) Helper()      {}
+func (l *loser) Failed() bool { return l.failed }
+func (l *loser) Fatal(...any) {
+	l.failed = true
+	runtime.Goexit()
+}
+
+func (l *loser) Errorf(string, ...any)           { l.failed = true }
+func (l *loser) Logf(format string, args ...any) { l.log = append(l.log, fmt.Sprintf(format, args...)) }
+
+func TestSleepingInAHandlerEndsTheTest(t *testing.T) {
+	ended := make(chan bool)
+	go func() { // Fatal ends the goroutine
+		l := &loser{}
+		defer func() { ended <- l.failed }()
+		godwittest.Run(l, 1, godwittest.Link{}, func(_ testing.TB, n *godwittest.Net) {
+			server := n.Listen(&godwit.Config{Handler: godwit.Handler{Open: func(godwit.Conn) error {
+				n.Sleep(time.Second)
+				return nil
+			}}})
+			n.Dial(server, nil)
+		})
+	}()
+	if !<-ended {
+		t.Error("nothing was said about it")
+	}
+}
+
+func TestFailuresNameTheirSeed(t *testing.T) {
+	l := &loser{}
+	run := func(seed uint64, f func(t testing.TB, n *godwittest.Net)) {
+		godwittest.Run(l, seed, godwittest.Link{}, f)
+	}
+	run(41, func(testing.TB, *godwittest.Net) {})
+	run(42, func(t testing.TB, n *godwittest.Net) {
+		n.Sleep(3 * time.Second)
+		t.Errorf("wrong")
+	})
+	run(43, func(testing.TB, *godwittest.Net) {})
+	if len(l.log) != 1 || l.log[0] != "godwittest: it failed with seed 42, at 3s of virtual time" {
+		t.Errorf("logged %q", l.log)
+	}
 }
