@@ -67,7 +67,7 @@ type Config struct {
 	ReceiveBuffer int
 
 	// MaxStreams is how many byte streams the peer may have open at once on a connection. The default is 100, the most is 65,536; negative means none.
-	// What streams have written and not delivered is bounded by SendBuffer, a quarter of it for each, beside what messages take of theirs.
+	// What streams have written and not delivered is bounded by SendBuffer, half of it for each, beside what messages take of theirs.
 	MaxStreams int
 
 	// MaxSendRate bounds what each connection sends, in bytes a second of UDP payload, acknowledgments and repetitions included; bursts

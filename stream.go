@@ -169,7 +169,7 @@ func (s *Stream) reserve(n int) (int, error) {
 // room is how much may be written at once.
 func (s *Stream) room() int {
 	buffer := s.table.c.ep.limits.SendBuffer
-	room := min(max(buffer/4, smallWrite)-s.pending, buffer-int(s.table.buffered.Load())) - wire.CreditOverhead
+	room := min(max(buffer/2, smallWrite)-s.pending, buffer-int(s.table.buffered.Load())) - wire.CreditOverhead
 	if s.pending == 0 {
 		room = max(room, smallWrite)
 	}
@@ -256,6 +256,8 @@ func (s *Stream) close(how proto.StreamOps, code uint64) error {
 	read := s.owed + len(s.in) - s.off
 	s.in, s.off, s.owed = nil, 0, 0
 	s.mu.Unlock()
+	s.readBy.set(s.table, time.Time{}) // their timers have nobody to wake any more
+	s.writeBy.set(s.table, time.Time{})
 	wakeOne(s.readable)
 	wakeOne(s.writable)
 	s.writing.Lock()

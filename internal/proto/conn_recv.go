@@ -138,14 +138,22 @@ func (c *Conn) handleFrame(now mono.Time, p *wire.Packet, s *space, typ uint64, 
 	case wire.FrameCrypto:
 		return c.handleCrypto(now, p.Level, b)
 	case wire.FrameMessage, wire.FrameMessageKeyed, wire.FrameMessages, wire.FrameMessagesKeyed,
-		wire.FrameFragment, wire.FrameFragmentKeyed, wire.FrameSkip, wire.FrameMaxData, wire.FrameMaxChannel,
-		wire.FrameBlocked, wire.FrameChannelBlocked, wire.FrameMaxStreams, wire.FrameResetStream, wire.FrameStopSending,
-		wire.FrameStream, wire.FrameStream + 1, wire.FrameStream + 2, wire.FrameStream + 3,
-		wire.FrameStream + 4, wire.FrameStream + 5, wire.FrameStream + 6, wire.FrameStream + 7:
+		wire.FrameFragment, wire.FrameFragmentKeyed, wire.FrameSkip:
 		if !c.complete { // only a server can see this: the client sent data before its Finished arrived
 			return c.early(now, typ)
 		}
-		n, code := c.handleData(now, typ, b)
+		n, code := c.msgs.handleFrame(now, typ, b)
+		if n < 0 {
+			c.failFrame(now, code, typ, "")
+		}
+		return n
+	case wire.FrameMaxData, wire.FrameMaxChannel, wire.FrameBlocked, wire.FrameChannelBlocked, wire.FrameMaxStreams, wire.FrameResetStream, wire.FrameStopSending,
+		wire.FrameStream, wire.FrameStream + 1, wire.FrameStream + 2, wire.FrameStream + 3,
+		wire.FrameStream + 4, wire.FrameStream + 5, wire.FrameStream + 6, wire.FrameStream + 7:
+		if !c.complete {
+			return c.early(now, typ)
+		}
+		n, code := c.handleShared(now, typ, b)
 		if n < 0 {
 			c.failFrame(now, code, typ, "")
 		}
@@ -187,11 +195,9 @@ func (c *Conn) handleFrame(now mono.Time, p *wire.Packet, s *space, typ uint64, 
 	panic("BUG: proto: a frame type that is known has no handler")
 }
 
-// handleData dispatches frames about messages and streams.
-func (c *Conn) handleData(now mono.Time, typ uint64, b []byte) (n int, code wire.ErrorCode) {
+// handleShared dispatches frames about streams, and those about credit, which channels and streams share.
+func (c *Conn) handleShared(now mono.Time, typ uint64, b []byte) (n int, code wire.ErrorCode) {
 	switch {
-	case typ >= wire.FrameMessage:
-		return c.msgs.handleFrame(now, typ, b)
 	case typ < wire.FrameMaxData || typ == wire.FrameMaxStreams:
 		return c.handleStreams(typ, b)
 	case typ == wire.FrameMaxChannel || typ == wire.FrameChannelBlocked:

@@ -47,6 +47,12 @@ func (w *world) operation() {
 	default:
 		if w.raw {
 			w.forge(s)
+		} else if s.c.state == StateConnected && s.c.complete && !s.c.end.graceful {
+			a := w.apps[0]
+			if s == w.server {
+				a = w.apps[1]
+			}
+			a.random(func(n int) int { return int(w.byte()) % n })
 		}
 	}
 }

@@ -101,7 +101,7 @@ func history(t testing.TB, seed uint64, pack bool, v *coverage) uint64 {
 				if s == p.server {
 					a = apps[1]
 				}
-				a.random(rng)
+				a.random(rng.IntN)
 			}
 		default:
 			for range 1 + rng.IntN(12) {

@@ -2,7 +2,6 @@ package proto
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"godwit.example/godwit/internal/mono"
@@ -20,6 +19,7 @@ type streamEnd struct {
 	code     uint64
 	finished bool
 	closed   bool
+	gaveUp   bool
 	untaken  int
 }
 
@@ -99,17 +99,17 @@ func (a *streamApp) write(id uint64, n int) {
 }
 
 // random does something to some stream of the first few of each end.
-func (a *streamApp) random(rng *rand.Rand) {
-	id := wire.MinStream + uint64(rng.IntN(3))*streamStep + uint64(rng.IntN(2))
+func (a *streamApp) random(pick func(n int) int) {
+	id := wire.MinStream + uint64(pick(3))*streamStep + uint64(pick(2))
 	if st := a.s.c.streams; id&1 == 0 != a.s.c.client && (st == nil || ordinal(id) >= st.seen) {
 		return // the peer has not opened it
 	}
 	x := a.end(id)
-	switch op := rng.IntN(16); {
+	switch op := pick(16); {
 	case x.closed:
 	case op == 0:
 		a.do(id, StreamReset|StreamStop|StreamRelease, 7)
-		x.closed = true
+		x.closed, x.gaveUp = true, true
 	case op == 1:
 		a.do(id, StreamStop, 8)
 	case op == 2:
@@ -124,8 +124,8 @@ func (a *streamApp) random(rng *rand.Rand) {
 	case op == 5:
 		a.do(id, StreamOpen, 0)
 	default:
-		for range 1 + rng.IntN(4) {
-			if n := 1 + rng.IntN(6000); x.pending+n < 32<<10 {
+		for range 1 + pick(4) {
+			if n := 1 + pick(6000); x.pending+n < 32<<10 {
 				a.write(id, n)
 			}
 		}
@@ -133,6 +133,24 @@ func (a *streamApp) random(rng *rand.Rand) {
 	if n := x.untaken; n > 0 && !a.lazy {
 		x.untaken = 0
 		a.s.c.Stream(&StreamCommand{ID: id, Ops: StreamRead, Read: n})
+	}
+}
+
+// kept checks what has arrived of all streams that the peer has written, at rest.
+func (a *streamApp) kept(from *streamApp) {
+	for id, y := range from.ends {
+		x := a.end(id)
+		for i, b := range x.got {
+			if b != streamByte(id, i) {
+				a.s.p.t.Fatalf("%s: stream %d: byte %d is wrong", a.s.name, id, i)
+			}
+		}
+		if !y.gaveUp && !y.stopped && (len(x.got) != y.written || x.end != y.finished) {
+			a.s.p.t.Fatalf("%s: stream %d: %d of %d bytes, end %v of %v", a.s.name, id, len(x.got), y.written, x.end, y.finished)
+		}
+		if y.pending != 0 {
+			a.s.p.t.Fatalf("%s: stream %d: %d bytes of the send buffer did not come back", from.s.name, id, y.pending)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ type world struct {
 	honest   bool // nothing forged was said so far
 	ended    bool // the application ended a connection
 	lie      byte // what is said at the end
+	apps     [2]*streamApp
 	raw      bool // forged frames are part of the history
 }
 
@@ -78,6 +79,7 @@ func newWorld(t testing.TB, history []byte) *world {
 		s.manual, s.hook, s.written, s.read = true, z.event, z.writes, z.reads
 		z.floor = [wire.NumLevels]int64{-1, -1, -1}
 		w.citizens[i] = z
+		w.apps[i] = newStreamApp(s)
 	}
 	w.citizens[0].peer, w.citizens[1].peer = w.citizens[1], w.citizens[0]
 	for _, z := range w.citizens {
@@ -369,6 +371,12 @@ func (w *world) heal() {
 		z.hold = false
 		z.consume(len(z.waiting))
 	}
+	for _, a := range w.apps {
+		a.lazy = false
+		for id := range a.ends {
+			a.takeAll(id)
+		}
+	}
 	for range 300 { // the longest pause of a back-off is a minute
 		w.run(500 * mono.Millisecond)
 		if w.quiet() {
@@ -385,6 +393,10 @@ func (w *world) heal() {
 		if w.honest && alive {
 			z.promises()
 		}
+	}
+	if w.honest && alive {
+		w.apps[0].kept(w.apps[1])
+		w.apps[1].kept(w.apps[0])
 	}
 	if w.honest && alive {
 		w.lies()
