@@ -96,8 +96,11 @@ func (s *side) serve(c Conn) (more bool) {
 				continue
 			}
 			if err := h.Open(c); err != nil {
-				code, reason := refusal(err)
-				_ = c.CloseWithError(code, reason) // it may be closed already
+				if r := refusal(err); r.App {
+					_ = c.CloseWithError(r.Code, r.Reason) // it may be closed already
+				} else {
+					c.shard().Abort(c.ref(), r.Code, r.Reason)
+				}
 			}
 		case recordGap:
 			if h.Gap != nil {

@@ -1,6 +1,7 @@
 package godwit
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -12,8 +13,8 @@ import (
 )
 
 // Config configures an Endpoint or a Dial. The zero value, like a nil *Config, is safe and fast. A Config is copied when it is
-// used and may be changed or used again afterwards. Where a field says nothing else, zero means the default and a negative
-// value switches the feature off.
+// used and may be changed or used again afterwards. Where a field says nothing else, zero means the default, a negative
+// duration switches the feature off, and a negative number is an error.
 type Config struct {
 	// Handler is what the application does about its connections. Serve ignores it and takes its own argument.
 	Handler Handler
@@ -37,6 +38,11 @@ type Config struct {
 	// Plain replaces the encryption of messages by a checksum, for networks that are trusted as a whole. The handshake stays
 	// TLS 1.3. Both ends must ask for it.
 	Plain bool
+	// Authorize, if it is set, decides which clients may come in, by what their handshake has proven. It is called for each handshake of a
+	// server that is complete, before Handler.Open, on a goroutine of its own: it may ask a database. An error, also a late one, closes
+	// the connection with the TLS alert access_denied and the error's text. ctx ends when HandshakeTimeout has passed and when the
+	// endpoint is closed. Up to 1,024 calls of an endpoint run at once; clients beyond that are denied.
+	Authorize func(ctx context.Context, p Peer) error
 	// KeyLog receives the TLS secrets in the NSS key log format, for decryption by Wireshark. Whoever reads it can read
 	// the messages.
 	KeyLog io.Writer
@@ -51,13 +57,14 @@ type Config struct {
 	// Impair makes the network worse on purpose, for development. Nil, the default, leaves it as it is. Stats.Impaired and a warning
 	// to the Logger tell that it is on.
 	Impair *Impair
-	// Shards is the number of sockets and goroutines of a server. The default is GOMAXPROCS or the CPU quota, whichever is less;
-	// at most 32. Dial always uses one, shared with other dials of equal configuration.
+	// Shards is the number of sockets and goroutines of a server, at most 32. The default is GOMAXPROCS, which Go takes from the CPUs and the
+	// CPU quota; where the host cannot steer datagrams between sockets there is one. Dial always uses one, shared with other dials of equal configuration.
 	Shards int
 	// MaxConnections bounds the connections of an endpoint. The default is 1,000,000.
 	MaxConnections int
 
-	// MaxMessageSize is the largest message accepted, in bytes. The default is 256 KiB, the most is 16 MiB.
+	// MaxMessageSize is the largest message accepted, in bytes. The default is 256 KiB, the most is 16 MiB. What may be sent is bounded by the peer's
+	// value, by SendBuffer less 32, and on channels of the modes Sequenced and Unreliable by 64 KiB.
 	MaxMessageSize int
 	// SendBuffer bounds what one connection has queued and unacknowledged, in bytes; each message counts 32 bytes more than its
 	// payload. The default is 1 MiB. Sends beyond it return ErrWouldBlock.
@@ -112,7 +119,7 @@ type Tuning struct {
 	NoGRO          bool          // receive datagrams one by one
 	NoECN          bool          // do not set or read ECN
 	MaxDatagram    int           // ceiling of path MTU discovery in bytes; default 1,452
-	SocketBuffer   int           // bytes asked of the kernel for each socket's buffers; default 4 MiB
+	SocketBuffer   int           // bytes asked of the kernel for each buffer of a socket; default 4 MiB to receive and 2 MiB to send, a quarter for a dialed one; negative leaves the host's
 	MailboxBytes   int           // bytes that may wait for a shard; default 8 MiB
 	HalfOpen       int           // unauthenticated handshakes a shard; default 256
 	Workers        int           // handshakes computed at once; default GOMAXPROCS

@@ -56,7 +56,10 @@ func (c Conn) sides() *sideTable { return &c.ep.engine.sides[uint32(c.id)>>slotB
 func (c Conn) slot() *shard.Slot { return c.shard().Slot(c.ref()) }
 
 // Send queues p on a channel. It copies p, never blocks, and may be called from anywhere. Errors: ErrWouldBlock,
-// *TooLargeError, and those of a connection that is gone.
+// *TooLargeError, and those of a connection that is closed or gone. ErrWouldBlock is for reliable modes: on an unreliable channel a message
+// that finds no room takes the place of the oldest unsent one, or is dropped and counted (Stats.Evicted, Stats.SendsDropped). Nil
+// means that the message is queued, not that the peer has it. Dial and Open give out connections whose handshake is complete, so sends
+// never wait for one.
 func (c Conn) Send(ch Channel, p []byte) error {
 	if c.ep == nil {
 		return errStale
@@ -146,7 +149,9 @@ func (c Conn) SendWait(ctx context.Context, m Message) error {
 }
 
 // Receive waits for the next message and copies its payload into buf[:0], growing it if need be. It is for endpoints without
-// Handler.Message. Messages that came before the connection ended are returned first, then its error.
+// Handler.Message. Messages that came before the connection ended are returned first, then its error. If ctx ends first, its error is
+// returned bare and no message is lost; the connection goes on. A context that has ended already may still be given a message that
+// is at hand. In a Handler it returns an error where it would have to wait.
 func (c Conn) Receive(ctx context.Context, buf []byte) (Message, error) {
 	if c.ep == nil {
 		return Message{}, errStale
@@ -253,7 +258,7 @@ func (c Conn) closedError() error {
 	if !ok {
 		return errStale
 	}
-	return endError(&end, 0)
+	return endError(&end)
 }
 
 // Close ends the connection in good order: further sends fail, what was sent reliably is delivered first, for at most
@@ -289,9 +294,9 @@ func (c Conn) Ping() {
 }
 
 // endError makes the error of a connection from how it ended.
-func endError(end *shard.Closed, idle time.Duration) error {
+func endError(end *shard.Closed) error {
 	if end.Idle {
-		return &IdleTimeoutError{After: idle}
+		return &IdleTimeoutError{After: end.Silent}
 	}
 	return &CloseError{Code: end.Code, Reason: end.Reason, Remote: end.Remote, Transport: !end.App}
 }

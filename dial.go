@@ -122,17 +122,21 @@ func Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
 	e := newEndpoint(l)
 	e.dialed = true
 	l.throttleOne()
-	return e.dialEach(ctx, l, t, func() (*shard.Shard, shard.App, error) {
+	c, err := e.dialEach(ctx, l, t, func() (*shard.Shard, shard.App, error) {
 		engine, err := clients.join(e)
 		if err != nil {
 			return nil, nil, err
 		}
 		return engine.engine.shards[0], dialedApp{app{e}, engine}, nil
 	})
+	e.mu.Lock()
+	e.own = c
+	e.mu.Unlock()
+	return c, err
 }
 
 // Dial connects to another server from the endpoint's own sockets: any number of connections share them. cfg says whom to trust (TLS, Pins,
-// Identity); everything else is the endpoint's.
+// Identity); everything else is the endpoint's. The endpoint must come from Listen.
 func (e *Endpoint) Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
 	t, err := parseTarget(addr)
 	if err != nil {
@@ -145,6 +149,9 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, cfg *Config) (Conn, er
 	if cfg != nil {
 		c := cfg.clone()
 		trust.TLS, trust.Pins, trust.Identity, trust.KeyLog = c.TLS, c.Pins, c.Identity, c.KeyLog
+	}
+	if e.dialed {
+		return Conn{}, errDialed
 	}
 	e.mu.Lock()
 	open := e.state == endpointOpen
@@ -244,7 +251,7 @@ func dialError(end *shard.Closed, t *target) error {
 		h.Hint = "is the server running, is UDP allowed to its port, does it use this port?"
 	case end.Remote && end.Code == proto.CodeStatelessReset:
 		h.Seen = "the server does not know this connection"
-	case end.Remote && code == wire.ServerBusy:
+	case end.Remote && !end.App && code == wire.ServerBusy:
 		return ErrBusy
 	case end.Remote:
 		if alert, ok := code.Alert(); ok {
@@ -257,10 +264,10 @@ func dialError(end *shard.Closed, t *target) error {
 		if end.Reason != "" {
 			h.Seen += ": " + end.Reason
 		}
-		h.Err = endError(end, 0)
+		h.Err = endError(end)
 	default:
 		h.Stage, h.Seen = "parameters", fmt.Sprintf("%v: %s", code, end.Reason)
-		h.Err = endError(end, 0)
+		h.Err = endError(end)
 	}
 	return h
 }
@@ -353,10 +360,11 @@ func (e *clientEngine) leave() {
 type outgoing struct{ app }
 
 // Open tells the handler, if it wants to know.
-func (o outgoing) Open(s *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
+func (o outgoing) Open(s *shard.Shard, r shard.Ref) *shard.Refusal {
 	if o.handler.Open == nil && o.workers == nil {
 		o.sides(r).obtain(r)
-		return 0, "", true
+		o.identify(s, r)
+		return nil
 	}
 	return o.app.Open(s, r)
 }

@@ -15,7 +15,8 @@ import (
 	"godwit.example/godwit/internal/wire"
 )
 
-// Endpoint is a server's end: its sockets and all connections on them. Its methods may be called by any goroutine.
+// Endpoint is a server's end: its sockets and all connections on them. Its methods may be called by any goroutine. A connection of Dial has an
+// endpoint of its own (Conn.Endpoint): Close and Shutdown of it end that connection and leave other dials alone, and it neither accepts nor dials.
 type Endpoint struct {
 	limits    *limits
 	handler   Handler
@@ -25,6 +26,11 @@ type Endpoint struct {
 	accepts   chan Conn
 	listening streamQueue // of NetListener
 	dialed    bool        // made by Dial for its one connection
+	own       Conn        // of a dialed endpoint: its connection, under mu
+
+	life        context.Context // of a server: ends when Close begins
+	die         context.CancelFunc
+	authorizing atomic.Int64
 
 	mu                       sync.Mutex
 	state                    endpointState
@@ -91,6 +97,7 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := newEndpoint(l)
+	e.life, e.die = context.WithCancel(context.Background())
 	if identity != nil {
 		e.pin = Pin(identity.Pin())
 	}
@@ -104,6 +111,9 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 		c.App, c.IDs, c.Workers = app{e}, ids, workers
 		c.HalfOpen, c.AlwaysRetry = l.Tuning.HalfOpen, l.Tuning.AlwaysRetry
 		c.NewSession = serverSession(l, tlsConfig)
+		if l.Authorize != nil {
+			c.Authorize = e.authorize
+		}
 		e.tick(c)
 		if l.Logger != nil && c.Clock != nil {
 			c.Published = e.published
@@ -204,8 +214,10 @@ func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 // TLS callbacks.
 func (e *Endpoint) Identity() Pin { return e.pin }
 
-// Accept waits for the next connection. It is for endpoints without Handler.Open. Connections that come faster than they are accepted wait
-// in a queue; beyond its end they are closed with the transport code SERVER_BUSY.
+// Accept waits for the next connection. It is for endpoints without Handler.Open and Handler.Message. Connections that come faster than they are
+// accepted wait in a queue of Tuning.AcceptBacklog; beyond its end they are closed with the transport code SERVER_BUSY (0x6706), which their
+// clients see as a *CloseError, since their handshake is complete by then. Errors: the context's, bare, and one that is net.ErrClosed when
+// the endpoint is closed.
 func (e *Endpoint) Accept(ctx context.Context) (Conn, error) {
 	if e.accepts == nil {
 		return Conn{}, errHandled
@@ -245,7 +257,12 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 		return errEndpointClosed
 	}
 	e.state = endpointDraining
+	own := e.own
 	e.mu.Unlock()
+	if e.dialed {
+		_ = own.Close() // it may be over
+		return e.closeAfter(e.engine.await(ctx, own.Done()))
+	}
 	e.log("draining", "addr", e.addr, "connections", e.Stats().Connections)
 	empty := make(chan struct{})
 	var left atomic.Int64
@@ -257,7 +274,11 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 			}
 		})
 	}
-	err := e.engine.await(ctx, empty)
+	return e.closeAfter(e.engine.await(ctx, empty))
+}
+
+// closeAfter closes the endpoint and returns the first error.
+func (e *Endpoint) closeAfter(err error) error {
 	if closeErr := e.Close(); err == nil {
 		err = closeErr
 	}
@@ -276,7 +297,17 @@ func (e *Endpoint) Close() error {
 		return errEndpointClosed
 	}
 	e.state = endpointClosed
+	own := e.own
 	e.mu.Unlock()
+	if e.dialed { // other dials have the same engine
+		if own.ep != nil {
+			own.shard().Abort(own.ref(), uint64(wire.Shutdown), "")
+		}
+		err := e.engine.await(context.Background(), own.Done())
+		close(e.ended)
+		return err
+	}
+	e.die()
 	for _, s := range e.engine.shards {
 		s.CloseAll(uint64(wire.Shutdown), "")
 	}
@@ -297,7 +328,7 @@ func (e *Endpoint) side(c Conn) *side {
 	}
 	s := table.obtain(c.ref())
 	if end, over := slot.End(c.gen()); over {
-		s.end(endError(&end, 0))
+		s.end(endError(&end))
 	}
 	return s
 }
@@ -311,8 +342,9 @@ func (e app) conn(r shard.Ref) Conn { return Conn{e.Endpoint, uint64(r.Gen)<<32 
 func (e app) sides(r shard.Ref) *sideTable { return &e.engine.sides[r.Slot>>slotBits] }
 
 // Open hands a connection to the application.
-func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok bool) {
+func (e app) Open(s *shard.Shard, r shard.Ref) *shard.Refusal {
 	c := e.conn(r)
+	e.identify(s, r)
 	e.debug("connection opened", c, nil)
 	if e.dialed || e.accepts != nil {
 		e.sides(r).obtain(r) // so that the reason of an early end is kept
@@ -322,27 +354,26 @@ func (e app) Open(_ *shard.Shard, r shard.Ref) (code uint64, reason string, ok b
 		e.hand(r, record{kind: recordOpen})
 	case e.handler.Open != nil:
 		if err := e.handler.Open(c); err != nil {
-			code, reason = refusal(err)
-			return code, reason, false
+			return refusal(err)
 		}
 	case e.accepts != nil:
 		select {
 		case e.accepts <- c:
 		default:
 			if !e.listening.active() { // its streams are what is accepted
-				return uint64(wire.ServerBusy), "", false
+				return &shard.Refusal{Code: uint64(wire.ServerBusy)}
 			}
 		}
 	}
-	return 0, "", true
+	return nil
 }
 
 // refusal is what the peer sees of an error of Handler.Open.
-func refusal(err error) (code uint64, reason string) {
+func refusal(err error) *shard.Refusal {
 	if e, ok := err.(*CloseError); ok { //nolint:errorlint // a wrapped one is not a choice of code
-		return e.Code, e.Reason
+		return &shard.Refusal{Code: e.Code, Reason: e.Reason, App: true}
 	}
-	return uint64(wire.Policy), err.Error()
+	return &shard.Refusal{Code: uint64(wire.Policy), Reason: err.Error()}
 }
 
 // Message delivers a message to the handler, or keeps it for Receive.
@@ -404,7 +435,7 @@ func (e app) Writable(_ *shard.Shard, r shard.Ref) {
 }
 
 func (e app) Closed(_ *shard.Shard, r shard.Ref, end *shard.Closed) {
-	err := endError(end, e.limits.IdleTimeout)
+	err := endError(end)
 	if end.Open {
 		e.debug("connection closed", e.conn(r), err)
 	}

@@ -77,10 +77,11 @@ func (e *CloseError) Error() string {
 // Unwrap returns net.ErrClosed.
 func (e *CloseError) Unwrap() error { return net.ErrClosed }
 
-// IdleTimeoutError is the error of a connection whose peer was silent for the idle timeout. It is a net.Error with Timeout() true,
+// IdleTimeoutError is the error of a connection whose peer was silent for the idle timeout, or left what was sent to it unacknowledged for
+// half of it. It is a net.Error with Timeout() true,
 // and net.ErrClosed by errors.Is.
 type IdleTimeoutError struct {
-	After time.Duration // the idle timeout in force; zero if it is not known any more
+	After time.Duration // for how long nothing had been heard of the peer; zero if it is not known any more
 }
 
 func (e *IdleTimeoutError) Error() string {
@@ -101,7 +102,9 @@ func (e *IdleTimeoutError) Unwrap() error { return net.ErrClosed }
 
 // HandshakeError is returned by Dial when no connection came about.
 type HandshakeError struct {
-	Stage string // what was being done: "resolve", "first answer", "tls", "parameters", "confirm"
+	// Stage is what was being done: "resolve" the name, open a "socket", wait for the "first answer", "tls", or agree on the "parameters" of
+	// the connection, which stands for any other refusal by an end as well.
+	Stage string
 	Seen  string // what came instead
 	Hint  string // what to look at, may be empty
 	Err   error  // the cause, may be nil
@@ -133,6 +136,9 @@ var errClosing = fmt.Errorf("godwit: connection is closing: %w", net.ErrClosed)
 
 // errInHandler is returned by methods that wait when they are called from a Handler, whose shard would wait for itself.
 var errInHandler = errors.New("godwit: a method that waits was called from a Handler: start a goroutine, or use Async")
+
+// errDialed is returned by Dial of an endpoint that belongs to one connection.
+var errDialed = errors.New("godwit: the endpoint is that of a dialed connection: use godwit.Dial, or an endpoint of Listen")
 
 // errEndpointClosed is returned by methods of a closed Endpoint.
 var errEndpointClosed = fmt.Errorf("godwit: endpoint is closed: %w", net.ErrClosed)

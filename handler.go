@@ -9,7 +9,8 @@ import "time"
 // A panic in a function of a Handler ends the process, as it would in any goroutine, unless Config.Panic is set.
 type Handler struct {
 	// Open is called when a connection's handshake is complete and before its first message. An error closes the
-	// connection; a *CloseError chooses the code and reason that the peer sees. An endpoint without
+	// connection: a *CloseError chooses the application's code and the reason that the peer sees; of any other the peer sees the transport
+	// code POLICY (0x6708) and the text. An endpoint without
 	// Open and Message hands its connections to Endpoint.Accept.
 	Open func(Conn) error
 	// Message is called for each message. The payload is borrowed until it returns. Without it, messages are kept for

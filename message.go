@@ -27,7 +27,7 @@ type Outcome uint8
 
 // Outcomes of a tagged message.
 const (
-	Delivered  = Outcome(proto.Delivered)  // the peer has it
+	Delivered  = Outcome(proto.Delivered)  // the peer's transport has acknowledged it; its application may not have seen it yet
 	Expired    = Outcome(proto.Expired)    // its TTL passed first; it may have been delivered all the same
 	Superseded = Outcome(proto.Superseded) // a newer message of its key took its place
 	Unknown    = Outcome(proto.Unknown)    // the connection ended first

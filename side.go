@@ -26,6 +26,7 @@ type side struct {
 	woken    chan struct{}
 	writable chan struct{} // closed and replaced when there is room again
 	err      error         // why the connection ended
+	peer     *Peer         // what the handshake has proven, nil for nothing
 
 	recv sync.Mutex // one receiver at a time
 	read []byte     // messages that were swapped out of fill

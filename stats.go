@@ -9,7 +9,7 @@ import (
 )
 
 // Stats are the figures of an endpoint since it was opened. Counts only grow. They are those of the last 100 ms in which a shard
-// did anything.
+// did anything. Those of a dialed connection's endpoint are of all dials that share its engine.
 type Stats struct {
 	Uptime      time.Duration
 	Engine      string // Config.Engine, the default filled in

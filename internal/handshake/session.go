@@ -192,7 +192,7 @@ func (s *Session) finish(out *wire.HandshakeOutput) {
 	out.Complete = true
 	out.ChecksumSeed = binary.BigEndian.Uint32(seed)
 	out.ALPN = state.NegotiatedProtocol
-	out.PeerCerts = state.PeerCertificates
+	out.PeerCerts, out.VerifiedChains = state.PeerCertificates, state.VerifiedChains
 	out.Resumed = state.DidResume
 }
 

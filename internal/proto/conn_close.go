@@ -118,7 +118,7 @@ func (c *Conn) finish(now mono.Time, ev Event) {
 
 // timedOut ends the connection silently.
 func (c *Conn) timedOut(now mono.Time, reason string) {
-	c.finish(now, Event{Kind: EventClosed, Code: CodeIdleTimeout, Payload: []byte(reason)})
+	c.finish(now, Event{Kind: EventClosed, Code: CodeIdleTimeout, Payload: []byte(reason), Key: uint64(now.Sub(c.lastReceived))})
 	c.state = StateClosed
 }
 

@@ -126,7 +126,7 @@ const (
 	EventPath                                // the connection now sends to Conn.Path
 	EventNewID                               // ConnID: a local connection ID that must be routed to this slot
 	EventRetireID                            // ConnID: no longer
-	EventClosed                              // Code, Remote, Payload = reason: no message will be delivered any more
+	EventClosed                              // Code, Remote, Payload = reason, Key = nanoseconds of silence before a timeout: no message will be delivered any more
 	EventTicket                              // Payload: NEW_TOKEN's token (client)
 	EventStreamOpen                          // ID: a stream that the peer has opened
 	EventStreamData                          // ID, Payload: the next bytes of a stream; answer with StreamRead when the application has taken them

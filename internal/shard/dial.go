@@ -99,7 +99,7 @@ func (s *Shard) dial(now mono.Time, d *Dial) {
 	params := s.cfg.Proto.Params
 	params.InitialSrc, params.HasInitialSrc = init.LocalID, true
 	p.hs = &handshake{
-		shard: s, slot: slot, gen: p.gen, make: d.NewSession, params: params.Append(nil), client: true, odcid: init.OriginalDst,
+		shard: s, slot: slot, gen: p.gen, make: d.NewSession, params: params.Append(nil), client: true, odcid: init.OriginalDst, remote: d.Remote,
 	}
 	s.counters.Dials++
 	s.submit(p.hs)

@@ -13,7 +13,8 @@ const (
 	maxHeld     = 16      // packets held back for one handshake until their keys are there
 	maxHeldSize = 1 << 10 // ... and for all of a shard
 
-	alertInternal = 80 // internal_error, RFC 8446 §6.2
+	alertInternal     = 80 // internal_error, RFC 8446 §6.2
+	alertAccessDenied = 49 // access_denied
 )
 
 // handshake is a connection's session and what is on its way to and from it. While busy is set a worker owns session,
@@ -24,6 +25,8 @@ type handshake struct {
 	make      func(params []byte) Session
 	params    []byte
 	odcid     wire.ConnID // client: of its first Initial
+	remote    wire.Addr   // of the peer when it began
+	decided   bool        // Config.Authorize was asked
 	session   Session
 	busy      bool
 	client    bool
@@ -83,6 +86,19 @@ func (h *handshake) run() {
 	}
 }
 
+// undecided reports whether a server's handshake is complete but for the application's consent.
+func (h *handshake) undecided() bool {
+	return h.shard.cfg.Authorize != nil && !h.client && !h.closing && !h.decided && h.out.Complete && h.out.Err == nil
+}
+
+// decide asks the application for its consent. The connection cannot be read before: its last keys are part of the result.
+func (h *handshake) decide() {
+	h.decided = true
+	if err := h.shard.cfg.Authorize(&h.out, h.remote); err != nil {
+		h.out.Alert, h.out.Err = alertAccessDenied, err
+	}
+}
+
 // post returns a job to its shard.
 func (s *Shard) post(h *handshake) {
 	s.mu.Lock()
@@ -102,6 +118,9 @@ func (s *Shard) submit(h *handshake) bool {
 	h.cuts, h.workCuts = h.workCuts[:0], h.cuts
 	if h.busy = true; s.cfg.Workers == nil {
 		h.run()
+		if h.undecided() {
+			h.decide()
+		}
 		s.mu.Lock()
 		s.results = append(s.results, h)
 		s.posted.Store(true)
@@ -143,7 +162,7 @@ func (s *Shard) startServer(slot uint32, p *peer) *handshake {
 		params.RetrySrc, params.HasRetrySrc = e.dcid, true
 	}
 	params.ResetToken, params.HasResetToken = s.resetToken(id), true
-	h := &handshake{shard: s, slot: slot, gen: p.gen, make: s.cfg.NewSession, params: params.Append(nil)}
+	h := &handshake{shard: s, slot: slot, gen: p.gen, make: s.cfg.NewSession, params: params.Append(nil), remote: p.conn.Path().Remote}
 	p.hs = h
 	if e.retried {
 		s.halfOpen.soften(int(p.half))

@@ -103,9 +103,12 @@ type testApp struct {
 	messages int
 }
 
-func (a *testApp) Open(s *Shard, r Ref) (uint64, string, bool) {
+func (a *testApp) Open(s *Shard, r Ref) *Refusal {
 	a.opened = append(a.opened, r)
-	return 9, "refused", a.open == nil || a.open(s, r)
+	if a.open == nil || a.open(s, r) {
+		return nil
+	}
+	return &Refusal{Code: 9, Reason: "refused", App: true}
 }
 
 func (a *testApp) Message(s *Shard, r Ref, ev *proto.Event) bool {

@@ -168,10 +168,10 @@ func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 	s.counters.Opened++
 	r := Ref{slot | s.index, p.gen}
 	s.enter(r, CallOpen)
-	code, reason, ok := p.app.Open(s, r)
+	refusal := p.app.Open(s, r)
 	s.calling = false
-	if !ok {
-		p.conn.Close(now, true, code, reason)
+	if refusal != nil {
+		p.conn.Close(now, refusal.App, refusal.Code, refusal.Reason)
 		s.drain(now, slot, p)
 		return
 	}
@@ -216,4 +216,13 @@ func (s *Shard) freeHalfOpen(p *peer) {
 // pathChanged publishes where the connection now sends to.
 func (s *Shard) pathChanged(slot uint32, p *peer) {
 	s.slots.at(slot).setRemote(p.conn.Path().Remote)
+}
+
+// Proven returns the result of a connection's session and where it came from, while the session is there: in App.Open it is.
+func (s *Shard) Proven(r Ref) (out *wire.HandshakeOutput, remote wire.Addr) {
+	p := s.find(r.Slot, r.Gen)
+	if p == nil || p.hs == nil {
+		return nil, remote
+	}
+	return &p.hs.out, p.hs.remote
 }

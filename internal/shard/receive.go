@@ -194,7 +194,7 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 		c := Closed{Code: ev.Code, Reason: string(ev.Payload), App: ev.App, Remote: ev.Remote}
 		switch ev.Code {
 		case proto.CodeIdleTimeout, proto.CodeHandshake:
-			c.Idle = true
+			c.Idle, c.Silent = true, mono.Duration(ev.Key)
 		}
 		s.farewell(now, p)
 		s.ended(slot, p, &c)

@@ -51,15 +51,23 @@ type Closed struct {
 	Reason string
 	App    bool // the code is the application's
 	Remote bool
-	Idle   bool  // the idle timeout, or the handshake's
-	Open   bool  // the connection had been opened
-	Err    error // of the session, if the handshake failed there
+	Idle   bool          // the idle timeout, or the handshake's
+	Open   bool          // the connection had been opened
+	Err    error         // of the session, if the handshake failed there
+	Silent mono.Duration // Idle: for how long nothing had been heard; 0 = not known any more
+}
+
+// Refusal says how a connection is closed that the application does not want.
+type Refusal struct {
+	Code   uint64
+	Reason string
+	App    bool // the code is the application's
 }
 
 // App is the application of a connection. Its methods run on the shard's goroutine.
 type App interface {
-	// Open is called when the handshake is complete. With ok false the connection is closed with the code and reason.
-	Open(s *Shard, r Ref) (code uint64, reason string, ok bool)
+	// Open is called when the handshake is complete. A refusal closes the connection.
+	Open(s *Shard, r Ref) *Refusal
 	// Message delivers a message; ev.Payload is borrowed. It reports whether the application is done with it, so that its
 	// credit may return; if not, the application says Consumed later.
 	Message(s *Shard, r Ref, ev *proto.Event) (done bool)

@@ -54,8 +54,12 @@ type Config struct {
 	NewSession  func(params []byte) Session
 	HalfOpen    int
 	AlwaysRetry bool
-	IDs         IDs // how connection IDs are made; the zero value on shards whose sockets are connected
-	Workers     *Workers
+
+	// Authorize, if it is set, is asked about every client whose handshake is complete, on a goroutine of its own; an error ends it.
+	Authorize func(out *wire.HandshakeOutput, remote wire.Addr) error
+
+	IDs     IDs // how connection IDs are made; the zero value on shards whose sockets are connected
+	Workers *Workers
 
 	// Tick is called every TickEvery, if that is positive.
 	TickEvery mono.Duration

@@ -51,6 +51,13 @@ func (w *Workers) work() {
 		}
 		w.mu.Unlock()
 		h.run()
+		if h.undecided() {
+			go func() { // it may take its time, and workers are few
+				h.decide()
+				h.shard.post(h)
+			}()
+			continue
+		}
 		h.shard.post(h)
 	}
 }

@@ -145,6 +145,8 @@ type HandshakeOutput struct {
 	Err          error
 	ChecksumSeed uint32
 	ALPN         string
-	PeerCerts    any
+	PeerCerts    any // []*x509.Certificate
 	Resumed      bool
+
+	VerifiedChains any // [][]*x509.Certificate
 }
