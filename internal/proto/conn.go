@@ -180,7 +180,11 @@ func (c *Conn) Send(now mono.Time, m *Message) SendResult {
 	if c.state != StateConnected || c.end.graceful {
 		return SendClosed
 	}
-	return c.msgs.send(now, m)
+	r := c.msgs.send(now, m)
+	if m.TTL > 0 && r == SendOK {
+		c.askForShortTTL(m)
+	}
+	return r
 }
 
 // Consumed says that the application is done with a delivered message of that many payload bytes, so that its

@@ -21,6 +21,20 @@ const (
 	lazyThreshold          = 1 << 14 // on the wire: let the timer alone decide
 )
 
+// shortTTL is the time to live, in PTOs, up to which a message asks for its acknowledgment at once: one that waited for max_ack_delay
+// would show a loss when the repeat comes too late.
+const shortTTL = 2
+
+// askForShortTTL asks for the ACK of a message that was just queued, if it is repeated and has little time.
+func (c *Conn) askForShortTTL(m *Message) {
+	switch c.msgs.lookup(uint8(m.Channel)).mode {
+	case Ordered, Unordered, Latest:
+		if m.TTL <= shortTTL*c.rtt.PTO(c.peerAckDelay) {
+			c.ackAsk.immediate = true
+		}
+	}
+}
+
 // handleAckFrequency takes the sender's wish for the rhythm of ACKs.
 func (c *Conn) handleAckFrequency(b []byte) int {
 	af, n := wire.ParseAckFrequency(b)

@@ -15,6 +15,9 @@ const (
 	eagerBackoff    = 200 * mono.Millisecond // cap of the back-off while reliable data waits ...
 	eagerSilence    = 5 * mono.Second        // ... for this long
 	maxBackoff      = 60 * mono.Second
+	// deadProbes bounds the time between two probes to a share of that after which the peer counts as dead: a link that is back
+	// before must not go unnoticed for want of a probe.
+	deadProbes = 4
 )
 
 // congestionAck gives the controller one ACK frame's worth.
@@ -160,7 +163,11 @@ func (c *Conn) backoff(level wire.Level) mono.Duration {
 	if d > eagerBackoff && c.eager(level) {
 		d = max(eagerBackoff, base)
 	}
-	return min(d, maxBackoff)
+	most := mono.Duration(maxBackoff)
+	if dead := c.sh.Config.DeadPeer; dead > 0 {
+		most = min(most, max(dead/deadProbes, base))
+	}
+	return min(d, most)
 }
 
 // eager reports whether the back-off is capped: a link that comes back within seconds is to be noticed at once, not after a
