@@ -37,6 +37,9 @@ const (
 	ThirdProbe           // a PTO sends three packets past the window
 	ChallengeUnheard     // PATH_CHALLENGE is not answered
 	GapSilent            // the application is not told of abandoned messages
+	StreamForgotten      // lost bytes of a stream are not repeated
+	FinForgotten         // a lost end of a stream is not repeated
+	PieceShifted         // bytes of a stream that came too early are delivered from the wrong one on
 	count
 )
 
@@ -44,7 +47,8 @@ var names = [count]string{
 	"none", "drop-ack-range", "no-skip", "no-pto", "credit-leak", "window-ignored", "loss-forgotten", "duplicate-passed",
 	"order-broken", "stale-latest", "chunk-leak", "fragment-shifted", "ack-pruned-early", "reset-unchecked", "stale-path",
 	"skip-unchecked", "unsent-unchecked", "credit-unchecked", "done-forgotten", "crypto-forgotten", "limit-forgotten",
-	"amplification-free", "outcome-forgotten", "flight-leak", "third-probe", "challenge-unheard", "gap-silent",
+	"amplification-free", "outcome-forgotten", "flight-leak", "third-probe", "challenge-unheard", "gap-silent", "stream-forgotten",
+	"fin-forgotten", "piece-shifted",
 }
 
 // String returns the mutant's name.

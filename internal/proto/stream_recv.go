@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/mark"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -136,6 +137,9 @@ func (st *streams) deliver(s *stream) {
 			continue
 		}
 		block := st.m.sh.Pool.Bytes(p.ref)
+		if mutant.On(mutant.PieceShifted) {
+			block = block[1:]
+		}
 		st.m.event(Event{Kind: EventStreamData, ID: s.id, Ref: p.ref, Payload: block[s.next-p.from : p.n]})
 		s.next = p.end()
 	}

@@ -4,6 +4,7 @@ import (
 	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -418,7 +419,7 @@ func (st *streams) lostData(s *stream, r *record) {
 		return
 	}
 	from, to := max(r.id, s.base), r.id+uint64(r.n&^recordFin)
-	for from < to {
+	for from < to && !mutant.On(mutant.StreamForgotten) {
 		a, b := s.acked.gap(uint32(from-s.base), uint32(to-s.base))
 		if a >= b {
 			break
@@ -426,7 +427,7 @@ func (st *streams) lostData(s *stream, r *record) {
 		s.lost.add(a, b)
 		from = s.base + uint64(b)
 	}
-	if r.n&recordFin != 0 && s.fin == isSent {
+	if r.n&recordFin != 0 && s.fin == isSent && !mutant.On(mutant.FinForgotten) {
 		s.fin = isDue
 	}
 	if r.n == 0 && !s.announced {
