@@ -107,18 +107,57 @@ func TestErrorsAndLogLinesAreFound(t *testing.T) {
 	}
 }
 
-// TestTuningNamesEverySwitch looks for each field of Tuning on the page about them.
+// TestTuningNamesEverySwitch looks for each number, time and switch of Config and Tuning, and each flag of serve, on the page about them.
 func TestTuningNamesEverySwitch(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("docs", "TUNING.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tuning := reflect.TypeFor[godwit.Tuning]()
+	tuning, config := reflect.TypeFor[godwit.Tuning](), reflect.TypeFor[godwit.Config]()
+	var wanted []string
 	for i := range tuning.NumField() {
-		if name := tuning.Field(i).Name; !strings.Contains(string(page), "| `"+name+"` |") {
-			t.Errorf("docs/TUNING.md has no row for Tuning.%s", name)
+		wanted = append(wanted, "`"+tuning.Field(i).Name+"`")
+	}
+	for i := range config.NumField() {
+		switch f := config.Field(i); f.Type.Kind() {
+		case reflect.Int, reflect.Int64, reflect.Bool: // sizes, times and switches
+			wanted = append(wanted, "`"+f.Name+"`")
 		}
 	}
+	for _, f := range repository(t) {
+		if f.path == "gateway/internal/command/serve.go" {
+			wanted = append(wanted, flagNames(f)...)
+		}
+	}
+	if len(wanted) < 35 {
+		t.Fatalf("only %d fields and flags found: %q", len(wanted), wanted)
+	}
+	for _, w := range wanted {
+		if !strings.Contains(string(page), w) {
+			t.Errorf("docs/TUNING.md does not speak of %s", w)
+		}
+	}
+}
+
+// flagNames returns the flags that a file of the gateway defines.
+func flagNames(f *source) (names []string) {
+	ast.Inspect(f.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) < 2 {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !strings.HasSuffix(sel.Sel.Name, "Var") {
+			return true
+		}
+		if lit, ok := call.Args[1].(*ast.BasicLit); ok {
+			if name, err := strconv.Unquote(lit.Value); err == nil {
+				names = append(names, "--"+name)
+			}
+		}
+		return true
+	})
+	return names
 }
 
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
