@@ -227,8 +227,8 @@ func (f *flood) fill(i int) udp.Out {
 	b := f.slots[i][:0]
 	for range floodTrain {
 		one := f.next(b[len(b):])
-		if len(one) < size {
-			one = append(one, f.some(size-len(one))...)
+		if missing := size - len(one); missing > 0 {
+			copy(one[len(one):size], f.some(missing))
 		}
 		b = b[:len(b)+size] // where one lies already
 	}
