@@ -10,45 +10,68 @@ import (
 
 // Stats are the figures of an endpoint since it was opened. Counts only grow. They are those of the last 100 ms in which a shard
 // did anything. Those of a dialed connection's endpoint are of all dials that share its engine.
+// The names in JSON, as on the page /varz of the gateway, are those of the fields in lower case with underscores.
 type Stats struct {
-	Uptime      time.Duration
-	Engine      string // Config.Engine, the default filled in
-	Shards      int
-	Connections int // alive, the closing ones too
-	HalfOpen    int // handshakes whose client has not proven its address
+	Uptime      time.Duration `json:"uptime_ns"`
+	Engine      string        `json:"engine"` // Config.Engine, the default filled in
+	Shards      int           `json:"shards"`
+	Connections int           `json:"connections"` // alive, the closing ones too
+	HalfOpen    int           `json:"half_open"`   // handshakes whose client has not proven its address
 
-	Opened, Closed                     uint64 // connections
-	Handshakes, HandshakesShed         uint64 // completed; not begun for want of workers
-	RetriesSent, RetriesSuppressed     uint64
-	Refused                            uint64 // connections there was no room for
-	MessagesSent, MessagesReceived     uint64
-	BytesSent, BytesReceived           uint64 // of payload
-	PacketsSent, PacketsReceived       uint64
-	PacketsLost, PacketsSpurious       uint64 // declared lost; of those, acknowledged later
-	MessagesRetransmitted              uint64
-	DatagramsSent, DatagramsReceived   uint64
-	WireBytesSent, WireBytesReceived   uint64 // of UDP payload
-	Trains                             uint64 // entries handed to the kernel: datagrams side by side for one peer
-	Expired, Superseded, Evicted       uint64 // messages given up: by TTL, by a newer one of their key, by a full buffer
-	SendsDropped                       uint64 // unreliable messages that found the mailbox full
-	GroupSends, GroupItems             uint64 // calls of Group.Send; messages that shards took for them, at most one a call and shard
-	GroupDeliveries, GroupSkipped      uint64 // of those, messages given to a member; not given, because it had no room
-	GroupRefused                       uint64 // group messages that a shard's mailbox had no room for
-	Unread                             uint64 // unreliable messages dropped because Receive, or a worker of Async, was too slow
-	Strays, Malformed, FailedPackets   uint64 // datagrams of no connection; unreadable; packets not authentic
-	DuplicatePackets, HalfOpenFull     uint64 // packets seen before; handshakes not begun because the table of unproven clients was full
-	ResetsSent, Forwarded              uint64 // stateless resets; datagrams handed to another shard
-	Faults                             uint64 // connections dropped for an error of this library
-	SlowHandlers, Panics               uint64 // times that handlers held up their shard for over a millisecond; panics given to Config.Panic
-	Stalls                             uint64 // times that a shard was held up for over a millisecond by others: the kernel ran something else, as a rule
-	PoolHeld                           int64  // bytes of the buffer pools
-	Waits, Spins                       uint64 // times that a shard slept until there was work; that it looked again instead
-	ReadCalls, WriteCalls, KernelDrops uint64 // system calls; datagrams the kernel dropped for want of buffer
-	GSO, GRO                           bool   // in force on every socket
-	ReceiveBuffer                      int    // bytes the kernel granted each socket; the least of them
-	Impaired                           bool   // Config.Impair is set
-	ImpairDropped                      uint64 // datagrams that it dropped, of both directions
-	BufferHint                         string // how an administrator grants more; empty if all that was asked for was granted
+	Opened                uint64 `json:"opened"`          // connections
+	Closed                uint64 `json:"closed"`          // connections
+	Handshakes            uint64 `json:"handshakes"`      // completed
+	HandshakesShed        uint64 `json:"handshakes_shed"` // not begun for want of workers
+	RetriesSent           uint64 `json:"retries_sent"`
+	RetriesSuppressed     uint64 `json:"retries_suppressed"`
+	Refused               uint64 `json:"refused"` // connections there was no room for
+	MessagesSent          uint64 `json:"messages_sent"`
+	MessagesReceived      uint64 `json:"messages_received"`
+	BytesSent             uint64 `json:"bytes_sent"`     // of payload
+	BytesReceived         uint64 `json:"bytes_received"` // of payload
+	PacketsSent           uint64 `json:"packets_sent"`
+	PacketsReceived       uint64 `json:"packets_received"`
+	PacketsLost           uint64 `json:"packets_lost"`     // declared lost
+	PacketsSpurious       uint64 `json:"packets_spurious"` // of those, acknowledged later
+	MessagesRetransmitted uint64 `json:"messages_retransmitted"`
+	DatagramsSent         uint64 `json:"datagrams_sent"`
+	DatagramsReceived     uint64 `json:"datagrams_received"`
+	WireBytesSent         uint64 `json:"wire_bytes_sent"`     // of UDP payload
+	WireBytesReceived     uint64 `json:"wire_bytes_received"` // of UDP payload
+	Trains                uint64 `json:"trains"`              // entries handed to the kernel: datagrams side by side for one peer
+	Expired               uint64 `json:"expired"`             // messages given up because their TTL had passed
+	Superseded            uint64 `json:"superseded"`          // because a newer one of their key took their place
+	Evicted               uint64 `json:"evicted"`             // because the buffer was full
+	SendsDropped          uint64 `json:"sends_dropped"`       // unreliable messages that found the mailbox full
+	GroupSends            uint64 `json:"group_sends"`         // calls of Group.Send
+	GroupItems            uint64 `json:"group_items"`         // messages that shards took for them, at most one a call and shard
+	GroupDeliveries       uint64 `json:"group_deliveries"`    // of those, messages given to a member
+	GroupSkipped          uint64 `json:"group_skipped"`       // not given, because it had no room
+	GroupRefused          uint64 `json:"group_refused"`       // group messages that a shard's mailbox had no room for
+	Unread                uint64 `json:"unread"`              // unreliable messages dropped because Receive, or a worker of Async, was too slow
+	Strays                uint64 `json:"strays"`              // datagrams of no connection
+	Malformed             uint64 `json:"malformed"`           // unreadable
+	FailedPackets         uint64 `json:"failed_packets"`      // packets not authentic
+	DuplicatePackets      uint64 `json:"duplicate_packets"`   // packets seen before
+	HalfOpenFull          uint64 `json:"half_open_full"`      // handshakes not begun because the table of unproven clients was full
+	ResetsSent            uint64 `json:"resets_sent"`         // stateless resets
+	Forwarded             uint64 `json:"forwarded"`           // datagrams handed to another shard
+	Faults                uint64 `json:"faults"`              // connections dropped for an error of this library
+	SlowHandlers          uint64 `json:"slow_handlers"`       // times that handlers held up their shard for over a millisecond
+	Panics                uint64 `json:"panics"`              // panics given to Config.Panic
+	Stalls                uint64 `json:"stalls"`              // times that a shard was held up for over a millisecond by others: the kernel ran something else, as a rule
+	PoolHeld              int64  `json:"pool_held"`           // bytes of the buffer pools
+	Waits                 uint64 `json:"waits"`               // times that a shard slept until there was work
+	Spins                 uint64 `json:"spins"`               // that it looked again instead
+	ReadCalls             uint64 `json:"read_calls"`          // system calls to receive
+	WriteCalls            uint64 `json:"write_calls"`         // system calls to send
+	KernelDrops           uint64 `json:"kernel_drops"`        // datagrams the kernel dropped for want of buffer
+	GSO                   bool   `json:"gso"`                 // segmentation offload, in force on every socket
+	GRO                   bool   `json:"gro"`                 // receive offload, in force on every socket
+	ReceiveBuffer         int    `json:"receive_buffer"`      // bytes the kernel granted each socket; the least of them
+	Impaired              bool   `json:"impaired"`            // Config.Impair is set
+	ImpairDropped         uint64 `json:"impair_dropped"`      // datagrams that it dropped, of both directions
+	BufferHint            string `json:"buffer_hint"`         // how an administrator grants more; empty if all that was asked for was granted
 }
 
 // Stats returns the endpoint's figures.

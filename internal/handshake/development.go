@@ -29,26 +29,51 @@ const DevelopmentFile = "identity.pem"
 // the same pin; several processes that start at once agree on one identity.
 func LoadDevelopment(dir string) (*Identity, error) {
 	path := filepath.Join(dir, DevelopmentFile)
+	if at := notDirectory(dir); at != "" {
+		return nil, developmentError(fmt.Errorf("%s is a file, where the development identity %s needs a directory; remove it", at, path))
+	}
 	id, err := readDevelopment(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
 	if err := createDevelopment(dir, path); err != nil {
-		return nil, identityError(err)
+		return nil, developmentError(err)
 	}
 	return readDevelopment(path)
+}
+
+func developmentError(err error) error {
+	return &Error{Kind: KindDevelopment, Alert: NoAlert, Err: err}
+}
+
+// notDirectory returns the path of the file that stands where dir or a directory above it should be, and nothing if there is none.
+func notDirectory(dir string) string {
+	for {
+		info, err := os.Stat(dir)
+		if err == nil {
+			if info.IsDir() {
+				return ""
+			}
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
 }
 
 // NewDevelopment makes a development identity that is kept nowhere.
 func NewDevelopment() (*Identity, error) {
 	text, err := makeDevelopment(time.Now())
 	if err != nil {
-		return nil, identityError(err)
+		return nil, developmentError(err)
 	}
 	cert, err := tls.X509KeyPair(text, text)
 	clear(text)
 	if err != nil {
-		return nil, identityError(err)
+		return nil, developmentError(err)
 	}
 	return NewIdentity(cert, IdentityOptions{})
 }
@@ -56,19 +81,19 @@ func NewDevelopment() (*Identity, error) {
 func readDevelopment(path string) (*Identity, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, identityError(err)
+		return nil, developmentError(err)
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return nil, identityError(fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path))
+		return nil, developmentError(fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path))
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, identityError(err)
+		return nil, developmentError(err)
 	}
 	defer clear(text)
 	cert, err := tls.X509KeyPair(text, text)
 	if err != nil {
-		return nil, identityError(fmt.Errorf("%s: %w; remove the file to get a new identity with a new pin", path, err))
+		return nil, developmentError(fmt.Errorf("%s: %w; remove the file to get a new identity with a new pin", path, err))
 	}
 	return NewIdentity(cert, IdentityOptions{})
 }

@@ -22,6 +22,7 @@ const (
 	KindNoCertificate                // the peer sent no certificate, and one is required
 	KindRSA                          // our certificate has an RSA key and those are not allowed
 	KindIdentity                     // our certificate or key cannot be loaded
+	KindDevelopment                  // the development identity cannot be loaded or made
 	KindInternal                     // our side failed
 )
 
@@ -38,6 +39,7 @@ var hints = [...]string{
 	KindNoCertificate:    "configure a client certificate that the server's CA has signed",
 	KindRSA:              "use an ECDSA P-256 or Ed25519 key, or allow RSA in the configuration",
 	KindIdentity:         "check that both files are readable, in PEM, and that the key belongs to the certificate",
+	KindDevelopment:      "choose another directory for the development identity, with XDG_STATE_HOME or in the configuration, or bring a certificate",
 	KindInternal:         "see the error before this hint; if it is not about your configuration, it is a fault of this library",
 }
 

@@ -164,7 +164,7 @@ func TestDevelopmentIdentityKeepsItsPin(t *testing.T) {
 	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadDevelopment(dir); !errors.As(err, &e) || e.Kind != KindIdentity {
+	if _, err := LoadDevelopment(dir); !errors.As(err, &e) || e.Kind != KindDevelopment {
 		t.Errorf("a damaged file: %v", err)
 	}
 	if runtime.GOOS == "windows" {
@@ -228,4 +228,17 @@ func FuzzParsePin(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFileInPlaceOfTheStateDirectoryIsNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(file, []byte("not a directory"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "godwit")} {
+		_, err := LoadDevelopment(dir)
+		if err == nil || !strings.Contains(err.Error(), file+" is a file") || !strings.Contains(err.Error(), "XDG_STATE_HOME") {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
 }

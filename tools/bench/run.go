@@ -155,10 +155,15 @@ func (s *server) kernelDrops(ctx context.Context) (uint64, error) {
 	}
 	defer response.Body.Close()
 	var page struct {
-		Endpoint struct{ KernelDrops uint64 } `json:"endpoint"`
+		Endpoint struct {
+			KernelDrops *uint64 `json:"kernel_drops"`
+		} `json:"endpoint"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&page); err != nil {
 		return 0, fmt.Errorf("%s: %w", request.URL, err)
 	}
-	return page.Endpoint.KernelDrops, nil
+	if page.Endpoint.KernelDrops == nil {
+		return 0, fmt.Errorf("%s: no endpoint.kernel_drops", request.URL)
+	}
+	return *page.Endpoint.KernelDrops, nil
 }
