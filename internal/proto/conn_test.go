@@ -193,6 +193,21 @@ func TestDeadPeerIsNoticedWhileDataWaits(t *testing.T) {
 	}
 }
 
+func TestDeadPeerIsNoticedByWhoNeverComesToProbe(t *testing.T) {
+	p := newPair(t, 9, nil)
+	p.link.delay = 100 * mono.Millisecond // the probe timeout is longer than the time between two messages
+	p.connect()
+	p.link.blackout = true
+	began, limit := p.now, p.client.sh.Config.DeadPeer+mono.Second
+	for p.client.closed == nil && p.now.Sub(began) < 2*limit {
+		p.client.say(0, "anyone?")
+		p.run(50 * mono.Millisecond)
+	}
+	if took := p.now.Sub(began); took > limit || p.client.closed == nil || p.client.closed.Code != CodeIdleTimeout {
+		t.Fatalf("after %v: %+v", took, p.client.closed)
+	}
+}
+
 func TestABlackoutOfFiveSecondsIsSurvivedAndNoticedSoon(t *testing.T) {
 	p := newPair(t, 10, nil)
 	p.connect()

@@ -107,13 +107,21 @@ func (c *Conn) keepAliveDeadline() mono.Time {
 }
 
 // deadDeadline is when a peer has left probes unanswered for too long. Only ack-eliciting data outstanding can show
-// it, so a connection that sends nothing waits for the idle timeout.
+// it, so a connection that sends nothing waits for the idle timeout. Whoever sends more often than the probe timeout never comes to
+// probe: then the first packet that was not answered counts from the time at which it should have been.
 func (c *Conn) deadDeadline() mono.Time {
 	d := c.sh.Config.DeadPeer
-	if d <= 0 || c.silentSince == mono.Never || c.app.eliciting == 0 {
+	if d <= 0 || c.app.eliciting == 0 {
 		return mono.Never
 	}
-	return c.silentSince.Add(d)
+	since := c.silentSince
+	if c.sentSinceRecv {
+		since = min(since, c.lastActive.Add(c.rtt.PTO(c.peerAckDelay)))
+	}
+	if since == mono.Never {
+		return mono.Never
+	}
+	return since.Add(d)
 }
 
 // packetSent notes a packet for the timers.
