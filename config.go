@@ -41,7 +41,8 @@ type Config struct {
 	// Authorize, if it is set, decides which clients may come in, by what their handshake has proven. It is called for each handshake of a
 	// server that is complete, before Handler.Open, on a goroutine of its own: it may ask a database. An error, also a late one, closes
 	// the connection with the TLS alert access_denied and the error's text. ctx ends when HandshakeTimeout has passed and when the
-	// endpoint is closed. Up to 1,024 calls of an endpoint run at once; clients beyond that are denied.
+	// endpoint is closed. Up to 1,024 calls of an endpoint run at once; clients beyond that are denied
+	// (Stats.AuthorizeRefused).
 	Authorize func(ctx context.Context, p Peer) error
 	// KeyLog receives the TLS secrets in the NSS key log format, for decryption by Wireshark. Whoever reads it can read
 	// the messages.

@@ -41,6 +41,7 @@ type Endpoint struct {
 	panics                   atomic.Uint64
 	unread                   atomic.Uint64 // unreliable messages that nobody received in time
 	groupSends, groupRefused atomic.Uint64
+	unasked                  atomic.Uint64 // clients turned away without a call of Config.Authorize
 
 	inline  func(Conn, Message) // Handler.Message, if it runs on the shard
 	workers *asyncWorkers       // of Async, or nil

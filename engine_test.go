@@ -42,7 +42,7 @@ var everyEngine = []struct {
 
 func TestPortableEngine(t *testing.T) {
 	if godwit.BestEngine() == "portable" {
-		t.Skip("every test runs over it")
+		t.Skip("the tests that this would repeat run over the portable engine already")
 	}
 	defer godwit.SetBestEngine("portable")()
 	for _, c := range everyEngine {
@@ -101,14 +101,21 @@ func dialAt(t *testing.T, host string, e *godwit.Endpoint) {
 	exchange(t, c, "hello over "+host)
 }
 
+// ipv6 returns why this host has no IPv6, or nil.
+func ipv6() error {
+	c, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
 // haveIPv6 skips a test on hosts without.
 func haveIPv6(t *testing.T) {
 	t.Helper()
-	c, err := net.ListenPacket("udp6", "[::1]:0")
-	if err != nil {
-		t.Skip("no IPv6 on this host: ", err)
+	if err := ipv6(); err != nil {
+		t.Skip("this host has no IPv6, so it cannot be tested: ", err)
 	}
-	c.Close()
 }
 
 func listenAt(t *testing.T, addr, network string) *godwit.Endpoint {
@@ -148,7 +155,7 @@ func linkLocal(t *testing.T) string {
 	t.Helper()
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		t.Skip(err)
+		t.Skip("this host does not say what addresses it has, so a link-local one cannot be chosen: ", err)
 	}
 	for _, i := range interfaces {
 		addrs, _ := i.Addrs()
@@ -159,7 +166,7 @@ func linkLocal(t *testing.T) string {
 			}
 		}
 	}
-	t.Skip("no interface has a link-local IPv6 address")
+	t.Skip("no interface that is up has a link-local IPv6 address to listen at")
 	return ""
 }
 
@@ -176,7 +183,7 @@ func TestLinkLocalAddresses(t *testing.T) {
 
 func TestAnswersLeaveFromTheAddressThatWasDialed(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("other systems have one loopback address, and the portable engine does not know which was addressed")
+		t.Skip("only Linux answers at 127.0.0.2 without being set up, and only there does an engine know which address a datagram came to")
 	}
 	for _, addr := range []string{":0", "0.0.0.0:0"} {
 		e := listenAt(t, addr, "")

@@ -312,12 +312,13 @@ func TestDialByNameAndByEitherFamily(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	for _, host := range []string{"localhost", "127.0.0.1", "[::1]", ""} {
+	hosts := []string{"localhost", "127.0.0.1", ""}
+	if ipv6() == nil {
+		hosts = append(hosts, "[::1]")
+	}
+	for _, host := range hosts {
 		c, err := godwit.Dial(deadline(t, 10*time.Second), fmt.Sprintf("%s:%d", host, e.Addr().Port()), nil)
 		if err != nil {
-			if host == "[::1]" {
-				t.Skip("no IPv6 on this host: ", err)
-			}
 			t.Fatal(host, err)
 		}
 		exchange(t, c, "hello over "+host)

@@ -81,6 +81,7 @@ func (e app) identify(s *shard.Shard, r shard.Ref) {
 func (e *Endpoint) authorize(out *wire.HandshakeOutput, remote wire.Addr) (err error) {
 	if e.authorizing.Add(1) > maxAuthorizing {
 		e.authorizing.Add(-1)
+		e.unasked.Add(1)
 		return errAuthorizing
 	}
 	defer e.authorizing.Add(-1)

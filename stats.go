@@ -24,7 +24,9 @@ type Stats struct {
 	HandshakesShed        uint64 `json:"handshakes_shed"` // not begun for want of workers
 	RetriesSent           uint64 `json:"retries_sent"`
 	RetriesSuppressed     uint64 `json:"retries_suppressed"`
-	Refused               uint64 `json:"refused"` // connections there was no room for
+	Refused               uint64 `json:"refused"`           // connections there was no room for
+	AuthorizeRefused      uint64 `json:"authorize_refused"` // clients turned away because 1,024 calls of Config.Authorize were under way
+	StreamsRefused        uint64 `json:"streams_refused"`   // streams reset because nobody accepted those of NetListener in time
 	MessagesSent          uint64 `json:"messages_sent"`
 	MessagesReceived      uint64 `json:"messages_received"`
 	BytesSent             uint64 `json:"bytes_sent"`     // of payload
@@ -88,6 +90,7 @@ func (e *Endpoint) Stats() Stats {
 		}
 	}
 	st.Panics, st.Unread = e.panics.Load(), e.unread.Load()
+	st.AuthorizeRefused, st.StreamsRefused = e.unasked.Load(), e.listening.refused.Load()
 	st.GroupSends, st.GroupRefused = e.groupSends.Load(), e.groupRefused.Load()
 	return st
 }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // NetListener returns a listener whose connections are the streams that the peers of the endpoint open on any of their connections, such as
 // an http.Server serves. While there is one, Conn.AcceptStream gets no new streams, and connections need not be accepted. Streams that wait for Accept are at most
-// Tuning.AcceptBacklog; further ones are reset.
+// Tuning.AcceptBacklog; further ones are reset (Stats.StreamsRefused).
 //
 // Close ends waiting Accepts and resets the streams that nobody has accepted. It closes neither accepted streams nor the endpoint. Several
 // listeners share the streams.
@@ -33,6 +34,7 @@ type streamQueue struct {
 	backlog int
 	list    []*Stream
 	changed chan struct{} // closed and replaced when a stream has come
+	refused atomic.Uint64 // streams that found the backlog full
 }
 
 // offer takes a stream, and reports false if there is no listener.
@@ -43,6 +45,7 @@ func (q *streamQueue) offer(s *Stream) bool {
 		return false
 	}
 	if len(q.list) >= q.backlog {
+		q.refused.Add(1)
 		_ = s.Reset(0) // it is new
 		return true
 	}

@@ -24,9 +24,6 @@ func lossy() *godwit.Config {
 }
 
 func TestAStreamIsANetConnUnderLoss(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) { return streamPipe(t, lossy()) })
 }
 

@@ -35,23 +35,7 @@ func streamConns(t testing.TB, server, client *godwit.Config) (e *godwit.Endpoin
 }
 
 func TestAStreamIsANetConn(t *testing.T) {
-	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-		e, dialed, accepted := streamConns(t, nil, nil)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if c1, err = dialed.Stream(ctx); err != nil {
-			return nil, nil, nil, err
-		}
-		if c2, err = accepted.AcceptStream(ctx); err != nil {
-			return nil, nil, nil, err
-		}
-		return c1, c2, func() {
-			c1.Close()
-			c2.Close()
-			dialed.CloseWithError(0, "")
-			e.Close()
-		}, nil
-	})
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) { return streamPipe(t, nil) })
 }
 
 func TestAStreamEndsInEachDirection(t *testing.T) {
@@ -90,5 +74,40 @@ func TestAStreamEndsInEachDirection(t *testing.T) {
 	}
 	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a write behind CloseWrite: %v", err)
+	}
+}
+
+func TestStreamsBeyondTheBacklogAreReset(t *testing.T) {
+	e, dialed, _ := streamConns(t, &godwit.Config{Tuning: godwit.Tuning{AcceptBacklog: 2}}, nil)
+	defer e.Close()
+	l := e.NetListener()
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var last net.Conn
+	for range 3 {
+		c, err := dialed.Stream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		last = c
+	}
+	if _, err := last.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("the stream beyond the backlog: %v", err)
+	}
+	if n := e.Stats().StreamsRefused; n != 1 {
+		t.Errorf("%d streams counted as refused", n)
+	}
+	for range 2 {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -27,9 +27,6 @@ const (
 	// drainTime is how long after its end a run waits for messages that are
 	// still on their way. What is not back then is lost.
 	drainTime = 5 * time.Second
-	// quietTime is how long a transport that may lose messages has to be silent
-	// after the end for nothing more to be expected.
-	quietTime = time.Second
 )
 
 // Config describes a run. The zero value of each field but Addr has a meaning.

@@ -55,7 +55,7 @@ func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
 
 	s := spentBetween(&a, &b)
 	u := s.usage(true)
-	if *u.serverPercent != 30 || *u.serverMicros != 15 || *u.other != 0.1 || *u.steal != 0.05 || *u.stolen != 0.08 {
+	if *u.serverPercent != 30 || *u.serverMicros != 15 || *u.other != 0.1 || *u.steal != 0.05 || *u.stolen != 8 {
 		t.Errorf("server %v %%, %v µs, others %v, steal %v, of one CPU %v", *u.serverPercent, *u.serverMicros, *u.other, *u.steal, *u.stolen)
 	}
 	s = spentBetween(&a, &b)

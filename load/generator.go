@@ -37,7 +37,6 @@ type generator struct {
 	quota            uint64    // closed: messages outstanding a connection
 	next             uint64    // open: the plan's next message
 	checked          mono.Time // when losses were last looked for
-	heard            mono.Time // when the last message came back
 
 	stats    stats
 	total    uint64 // messages sent, warm-up included
@@ -103,12 +102,8 @@ func (g *generator) dueAt(i uint64) mono.Time { return g.start + mono.Time(float
 func (g *generator) turn(now mono.Time) (next mono.Time) {
 	g.echoed.Store(g.back)
 	if now >= g.end {
-		until := g.end.Add(drainTime)
-		if g.lossy {
-			until = min(until, max(g.end, g.heard).Add(quietTime))
-		}
-		g.finished = g.finished || g.resolved >= g.total || now >= until
-		return until
+		g.finished = g.finished || g.resolved >= g.total || now >= g.end.Add(drainTime)
+		return g.end.Add(drainTime)
 	}
 	for i := 0; i < len(g.live); {
 		if g.sendDue(int(g.live[i]), now) {
@@ -192,7 +187,6 @@ func (g *generator) message(k int, payload []byte, now mono.Time) {
 		return
 	}
 	g.back++
-	g.heard = now
 	if now >= g.from && now < g.end {
 		g.stats.returned++
 	}

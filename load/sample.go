@@ -39,7 +39,7 @@ type usage struct {
 	serverMicros  *float64 // a message
 	other         *float64 // share of the machine that neither end of the load used
 	steal         *float64 // share of the machine that the hypervisor kept
-	stolen        *float64 // share that it kept of the CPU that it kept most of
+	stolen        *float64 // percent that it kept of the CPU that it kept most of
 }
 
 // spent is how the time between two samples was spent.
@@ -79,9 +79,8 @@ func (s *spent) usage(local bool) usage {
 	}
 	u.steal = ptr(s.Steal.Seconds() / all)
 	for _, kept := range s.Kept {
-		share := kept.Seconds() / elapsed
-		if u.stolen == nil || share > *u.stolen {
-			u.stolen = ptr(share)
+		if percent := 100 * kept.Seconds() / elapsed; u.stolen == nil || percent > *u.stolen {
+			u.stolen = ptr(percent)
 		}
 	}
 	if s.OwnOK && (known || !local) {

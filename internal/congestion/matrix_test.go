@@ -9,9 +9,6 @@ import (
 // The matrix shows the controllers on whole links. Limits are loose: they are
 // there to notice a controller that broke, the log has the figures.
 func TestLinkMatrix(t *testing.T) {
-	if testing.Short() {
-		t.Skip("simulates minutes of traffic")
-	}
 	ms := mono.Millisecond
 	for _, tt := range []struct {
 		name    string
@@ -49,9 +46,6 @@ func TestLinkMatrix(t *testing.T) {
 }
 
 func TestFlowsShareALink(t *testing.T) {
-	if testing.Short() {
-		t.Skip("simulates minutes of traffic")
-	}
 	for _, tt := range []struct {
 		name  string
 		kinds [2]Kind

@@ -10,17 +10,9 @@ import (
 func TestRecoveryProbesOftenEnoughBeforeItGivesUp(t *testing.T) {
 	for _, outage := range []mono.Duration{6, 10, 14, 18, 20, 22} {
 		for seed := range uint64(3) {
-			p := newPair(t, 1+seed, nil) // 30 s make a dead peer
-			p.connect()
-			p.run(mono.Second)
-			p.link.blackout = true
-			p.client.say(0, "through")
-			p.run(outage * mono.Second)
-			p.link.blackout = false
-			healed := p.now
-			p.until(8*mono.Second, "delivery", func() bool { return len(p.server.messages) == 1 })
-			if d := p.now.Sub(healed); d > 7600*mono.Millisecond {
-				t.Errorf("out for %d s: delivered %v later", outage, d)
+			p, late := afterOutage(t, 1+seed, outage*mono.Second, 8*mono.Second) // 30 s make a dead peer
+			if late > 7600*mono.Millisecond {
+				t.Errorf("out for %d s: delivered %v later", outage, late)
 			}
 			if p.client.closed != nil {
 				t.Errorf("out for %d s: %+v", outage, p.client.closed)

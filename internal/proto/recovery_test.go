@@ -56,19 +56,25 @@ func TestRecoveryBacksOffWithoutCapWhereNothingReliableWaits(t *testing.T) {
 	}
 }
 
+// afterOutage sends a message into an outage and returns how long after its end it is delivered, within patience.
+func afterOutage(t *testing.T, seed uint64, outage, patience mono.Duration) (p *pair, late mono.Duration) {
+	p = newPair(t, seed, nil)
+	p.connect()
+	p.run(mono.Second)
+	p.link.blackout = true
+	p.client.say(0, "through")
+	p.run(outage)
+	p.link.blackout = false
+	healed := p.now
+	p.until(patience, "delivery", func() bool { return len(p.server.messages) == 1 })
+	return p, p.now.Sub(healed)
+}
+
 // TestRecoveryFindsALinkThatCameBackAfterTheCap: the cap ends after five seconds; the back-off must not have grown behind it.
 func TestRecoveryFindsALinkThatCameBackAfterTheCap(t *testing.T) {
 	for _, outage := range []mono.Duration{6, 8, 12, 17} {
-		p := newPair(t, 1, nil)
-		p.connect()
-		p.run(mono.Second)
-		p.link.blackout = true
-		p.client.say(0, "through")
-		p.run(outage * mono.Second)
-		p.link.blackout = false
-		healed := p.now
-		p.until(outage*mono.Second, "delivery", func() bool { return len(p.server.messages) == 1 })
-		t.Logf("out for %d s: delivered %v later", outage, p.now.Sub(healed))
+		_, late := afterOutage(t, 1, outage*mono.Second, outage*mono.Second)
+		t.Logf("out for %d s: delivered %v later", outage, late)
 	}
 }
 

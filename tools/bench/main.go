@@ -160,11 +160,11 @@ func bench(ctx context.Context, o *options, out, progress io.Writer) error {
 			if err := kept.save(all); err != nil {
 				return err
 			}
-			if !r.Valid {
-				fmt.Fprintf(progress, "%s, run %d: INVALID: %s\n", s.Workload, round+1, strings.Join(r.Reasons, "; "))
-				continue
+			why := strings.Join(r.Reasons, "; ")
+			if why != "" {
+				why = ", INVALID: " + why
 			}
-			fmt.Fprintf(progress, "%s, run %d: p99 %.1f µs, %.0f messages/s\n", s.Workload, round+1, r.Latency.P99, r.MessagesPerSecond)
+			fmt.Fprintf(progress, "%s, run %d: p99 %.1f µs, %.0f messages/s%s\n", s.Workload, round+1, r.Latency.P99, r.MessagesPerSecond, why)
 		}
 	}
 	return report(out, all, o)

@@ -33,6 +33,7 @@ type result struct {
 	Handshakes        *float64           `json:"handshakes_per_second"`
 	ServerPerMessage  *float64           `json:"server_us_per_message"`
 	ServerCPU         *float64           `json:"server_cpu_percent"`
+	StolenCPU         *float64           `json:"stolen_cpu_percent"`
 	GeneratorLateness float64            `json:"generator_lateness_us"`
 	Valid             bool               `json:"valid"`
 	Reasons           []string           `json:"reasons,omitempty"`

@@ -27,17 +27,19 @@ type verdict struct {
 	Text  string `json:"text"`
 }
 
-// add files a run, of whose references only the valid ones stay.
+// add files a run. A reference that is invalid makes the run invalid: it is there to be compared with.
 func (s *series) add(r *result) {
-	for name, ref := range r.Reference {
-		if !ref.Valid && !s.Busy {
-			delete(r.Reference, name)
+	valid := r.Valid
+	if s.reference {
+		for _, name := range []string{"udp", "tcp"} {
+			ref := r.Reference[name]
+			valid = valid && ref != nil && ref.Valid
 		}
 	}
-	if r.Valid || s.Busy {
+	if valid || s.Busy {
 		s.Runs = append(s.Runs, r)
 	}
-	if !r.Valid {
+	if !valid {
 		s.Invalid = append(s.Invalid, r)
 	}
 }
@@ -54,13 +56,15 @@ func (s *series) conclude(runs int) {
 	}
 }
 
-// median is the middle of a figure over the valid runs that have it; ok is false if none of them does.
+// median is the middle of a figure over the valid runs; ok is false if one of them does not have it.
 func (s *series) median(of func(*result) *float64) (m float64, ok bool) {
 	var list []float64
 	for _, r := range s.Runs {
-		if v := of(r); v != nil {
-			list = append(list, *v)
+		v := of(r)
+		if v == nil {
+			return 0, false
 		}
+		list = append(list, *v)
 	}
 	if len(list) == 0 {
 		return 0, false
@@ -70,16 +74,6 @@ func (s *series) median(of func(*result) *float64) (m float64, ok bool) {
 		return (list[n/2-1] + list[n/2]) / 2, true
 	}
 	return list[len(list)/2], true
-}
-
-// with counts the runs that have a reference; every run has godwit's own figures, under no name.
-func (s *series) with(reference string) (n int) {
-	for _, r := range s.Runs {
-		if reference == "" || r.Reference[reference] != nil {
-			n++
-		}
-	}
-	return n
 }
 
 // total adds a count over the valid runs.
@@ -137,6 +131,7 @@ var columns = []struct {
 	{"messages/s", "%.0f", func(r *result) *float64 { return &r.MessagesPerSecond }},
 	{"server µs/message", "%.3f", func(r *result) *float64 { return r.ServerPerMessage }},
 	{"server CPU %", "%.1f", func(r *result) *float64 { return r.ServerCPU }},
+	{"stolen CPU %", "%.1f", func(r *result) *float64 { return r.StolenCPU }},
 	{"generator late µs", "%.1f", func(r *result) *float64 { return &r.GeneratorLateness }},
 }
 
@@ -158,11 +153,7 @@ func (s *series) write(w io.Writer) error {
 		rows = append(rows, struct{ title, key string }{"raw UDP", "udp"}, struct{ title, key string }{"TCP", "tcp"})
 	}
 	for _, row := range rows {
-		title := row.title
-		if n := s.with(row.key); n < len(s.Runs) {
-			title += fmt.Sprintf(" (%d valid)", n)
-		}
-		fmt.Fprint(t, title, "\t")
+		fmt.Fprint(t, row.title, "\t")
 		for _, c := range columns {
 			text := "-"
 			if m, ok := s.median(func(r *result) *float64 {
@@ -199,12 +190,17 @@ func (s *series) write(w io.Writer) error {
 func (s *series) writeInvalid(w io.Writer) {
 	seen := map[string]bool{}
 	for _, r := range s.Invalid {
-		for _, why := range r.Reasons {
-			// The figures of a reason differ from run to run; its words do not.
-			kind := strings.Join(strings.FieldsFunc(why, func(c rune) bool { return c >= '0' && c <= '9' || c == '.' }), "")
-			if !seen[kind] {
-				seen[kind] = true
-				fmt.Fprintf(w, "INVALID: %s\n", why)
+		for name, of := range map[string]*result{"godwit": r, "raw UDP": r.Reference["udp"], "TCP": r.Reference["tcp"]} {
+			if of == nil {
+				continue
+			}
+			for _, why := range of.Reasons {
+				// The figures of a reason differ from run to run; its words do not.
+				kind := name + strings.Join(strings.FieldsFunc(why, func(c rune) bool { return c >= '0' && c <= '9' || c == '.' }), "")
+				if !seen[kind] {
+					seen[kind] = true
+					fmt.Fprintf(w, "INVALID (%s): %s\n", name, why)
+				}
 			}
 		}
 	}

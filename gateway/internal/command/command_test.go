@@ -182,7 +182,8 @@ func checkBenchObject(t *testing.T, out []byte) {
 	}
 }
 
-func checkVarz(t *testing.T, b jsonBanner) {
+// readVarz fetches what a server says of itself.
+func readVarz(t *testing.T, b jsonBanner) []byte {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + b.Admin + "/varz")
@@ -194,6 +195,12 @@ func checkVarz(t *testing.T, b jsonBanner) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+func checkVarz(t *testing.T, b jsonBanner) {
+	t.Helper()
+	text := readVarz(t, b)
 	var page struct {
 		Listen, Pin, App string
 		Process          struct {

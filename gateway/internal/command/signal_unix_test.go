@@ -4,7 +4,6 @@ package command
 
 import (
 	"encoding/json"
-	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,18 +45,12 @@ func TestSecondSignalEndsTheDrain(t *testing.T) {
 // received is how many messages the server has received, as it says.
 func received(t *testing.T, b jsonBanner) uint64 {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + b.Admin + "/varz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
 	var page struct {
 		Endpoint struct {
 			Received uint64 `json:"messages_received"`
 		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
+	if err := json.Unmarshal(readVarz(t, b), &page); err != nil {
 		t.Fatal(err)
 	}
 	return page.Endpoint.Received
