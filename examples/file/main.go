@@ -1,36 +1,25 @@
-// Command file sends a large file over a connection and small messages beside it, and prints how long the small ones take: on a channel of
-// their own they do not wait behind the file, on the file's channel they do.
+// Command file sends a large file over a connection and small messages beside it, and prints how long the small ones take: messages go
+// before the bytes of streams, so they do not wait behind the file.
 package main
 
 import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"godwit.example/godwit"
 )
 
-const (
-	fileChannel godwit.Channel = 16
-	chunk                      = 64 << 10
-	sendBuffer                 = 16 << 20
-	window                     = sendBuffer / 2 / chunk // chunks of the file that wait or are on their way: there is always room for small messages
-	pause                      = 5 * time.Millisecond
-)
-
-// channels are the same at both ends. Whatever waits on other channels goes before the file.
-var channels = map[godwit.Channel]godwit.ChannelConfig{fileChannel: {Mode: godwit.Ordered, Priority: -1}}
-
 func main() {
-	size := flag.Int("mib", 64, "size of the file in MiB")
+	size := flag.Int64("mib", 256, "size of the file in MiB")
 	flag.Parse()
 	if err := run(context.Background(), *size<<20); err != nil {
 		fmt.Fprintln(os.Stderr, "file:", err)
@@ -38,79 +27,87 @@ func main() {
 	}
 }
 
-// serve returns the server's handler: it sums up the file, tells the sum after its end, an empty message, and echoes small messages.
-func serve() godwit.Handler {
-	sum := sha256.New() // one client is all there is
-	return godwit.Handler{Message: func(c godwit.Conn, m godwit.Message) {
-		switch len(m.Payload) {
-		case 8:
-			_ = c.Send(m.Channel, m.Payload)
-		case 0:
-			_ = c.Send(m.Channel, sum.Sum(nil))
-			sum.Reset()
-		default:
-			sum.Write(m.Payload)
-		}
-	}}
-}
-
-// client is what the functions of its handler and its goroutines share.
-type client struct {
-	godwit.Conn
-	sums   chan []byte   // of the server, for each file
-	window chan struct{} // holds a token for each chunk on its way
-	mu     sync.Mutex
-	took   []time.Duration // round trips of the small messages
-}
-
-func (cl *client) message(_ godwit.Conn, m godwit.Message) {
-	if len(m.Payload) == sha256.Size {
-		cl.sums <- bytes.Clone(m.Payload)
-		return
-	}
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	cl.took = append(cl.took, time.Since(time.Unix(0, int64(binary.LittleEndian.Uint64(m.Payload)))))
-}
-
-// send sends a file and reports how fast it went and whether it arrived as it was.
-func (cl *client) send(ctx context.Context, size int) error {
-	start, sum, data := time.Now(), sha256.New(), make([]byte, chunk)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
-	for range size / chunk {
-		cl.window <- struct{}{} // until the Outcome of an earlier chunk takes one out
-		if err := cl.SendWait(ctx, godwit.Message{Channel: fileChannel, Payload: data, Tag: 1}); err != nil {
-			return err
-		}
-		sum.Write(data)
-	}
-	if err := cl.SendWait(ctx, godwit.Message{Channel: fileChannel}); err != nil {
+// run serves on loopback, and sends small messages first alone and then beside a file.
+func run(ctx context.Context, size int64) error {
+	server, err := godwit.Listen("127.0.0.1:0", &godwit.Config{Handler: godwit.Handler{
+		Message: func(c godwit.Conn, m godwit.Message) { _ = c.Send(m.Channel, m.Payload) }, // the small ones come back
+	}})
+	if err != nil {
 		return err
 	}
-	intact := bytes.Equal(<-cl.sums, sum.Sum(nil))
-	fmt.Printf("file of %d MiB: %.0f MB/s, intact: %v\n", size>>20, float64(size)/1e6/time.Since(start).Seconds(), intact)
-	return nil
+	defer server.Close()
+	go receive(server.NetListener())
+	c, err := godwit.Dial(ctx, server.Addr().String(), nil)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	err = beside(ctx, c, "alone", func() error { time.Sleep(time.Second); return nil })
+	if err != nil {
+		return err
+	}
+	return beside(ctx, c, "beside the file", func() error { return send(ctx, c, size) })
 }
 
-// beside sends small messages on a channel while work goes on, and prints how long they took to the server and back.
-func (cl *client) beside(ch godwit.Channel, what string, work func() error) error {
+// receive takes one file from each stream, and answers with its sum.
+func receive(streams net.Listener) {
+	for {
+		stream, err := streams.Accept()
+		if err != nil {
+			return // the endpoint is closed
+		}
+		go func() {
+			defer stream.Close()
+			sum := sha256.New()
+			if _, err := io.Copy(sum, stream); err == nil {
+				_, _ = stream.Write(sum.Sum(nil))
+			}
+		}()
+	}
+}
+
+// send sends a file, here of noise, on a stream of its own, and prints how fast it went and whether it arrived as it was.
+func send(ctx context.Context, c godwit.Conn, size int64) error {
+	stream, err := c.Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	start, sum := time.Now(), sha256.New()
+	file := io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{}), size), sum)
+	if _, err := io.Copy(stream, file); err != nil { // waits while the other end has no room
+		return err
+	}
+	if err := stream.(*godwit.Stream).CloseWrite(); err != nil { // the other end sees io.EOF, and may still answer
+		return err
+	}
+	answer, err := io.ReadAll(stream)
+	intact := bytes.Equal(answer, sum.Sum(nil))
+	fmt.Printf("file of %d MiB: %.0f MB/s, intact: %v\n", size>>20, float64(size)/1e6/time.Since(start).Seconds(), intact)
+	return err
+}
+
+// beside sends one small message after the other while work goes on, and prints how long they took to the server and back.
+func beside(ctx context.Context, c godwit.Conn, what string, work func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- work() }()
+	var took []time.Duration
 	for {
+		start := time.Now()
+		if err := c.Send(godwit.OrderedChannel, []byte("small")); err != nil {
+			return err
+		}
+		if _, err := c.Receive(ctx, nil); err != nil {
+			return err
+		}
+		took = append(took, time.Since(start))
 		select {
 		case err := <-done:
-			time.Sleep(100 * time.Millisecond) // the last ones come back
-			cl.mu.Lock()
-			defer cl.mu.Unlock()
-			slices.Sort(cl.took)
-			n := len(cl.took)
-			fmt.Printf("small messages %s: p50 %v, p99 %v\n", what, cl.took[n/2].Round(time.Microsecond), cl.took[n*99/100].Round(time.Microsecond))
-			cl.took = nil
+			slices.Sort(took)
+			n := len(took)
+			fmt.Printf("small messages %s: p50 %v, p99 %v\n", what, took[n/2].Round(time.Microsecond), took[n*99/100].Round(time.Microsecond))
 			return err
-		case now := <-time.After(pause):
-			if err := cl.Send(ch, binary.LittleEndian.AppendUint64(nil, uint64(now.UnixNano()))); err != nil {
-				return err
-			}
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

@@ -1,104 +1,118 @@
-// Command game is an authoritative game server and its players: 30 times a second each player sends what he does, and the server sends the
-// state of the world to each. It plays for some seconds and prints how many ticks were late and what a tick costs for each client, so that
-// the three ways to drive a server can be compared.
+// Command game is an authoritative game server: 30 times a second each player says what he does, and the server tells each of them the state of
+// the world. It can be driven in three ways, which differ in who calls whom. go run ./tools/game sends 60 players and compares them.
+//
+//	game [-way tick|goroutine|blocking]
 package main
 
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"strings"
-	"sync/atomic"
+	"os/signal"
+	"sync"
 	"time"
 
 	"godwit.example/godwit"
 )
 
-const (
-	interval  = time.Second / 30
-	stateSize = 1000
-	inputSize = 16
-)
-
-var (
-	way     = flag.String("way", "tick", "what drives the server: tick, goroutine or blocking")
-	players = flag.Int("players", 60, "number of players")
-	length  = flag.Duration("for", 3*time.Second, "how long to play")
-	server  = flag.Bool("server", false, "be the server, which the game starts as a process of its own to see its CPU time")
-)
+const interval = time.Second / 30
 
 func main() {
+	way := flag.String("way", "tick", "what drives the server: tick, goroutine or blocking")
 	flag.Parse()
-	run := play
-	if *server {
-		run = serve
-	}
-	if err := run(context.Background()); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := serve(ctx, *way); err != nil {
 		fmt.Fprintln(os.Stderr, "game:", err)
 		os.Exit(1)
 	}
 }
 
-// play starts the server and has all players play on it.
-func play(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, os.Args[0], "-server", "-way="+*way, fmt.Sprint("-players=", *players))
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	var address string
-	if _, err := fmt.Fscanln(stdout, &address); err != nil {
-		return errors.Join(err, cmd.Wait())
-	}
-	states, err := inputs(ctx, address)
-	_ = stdin.Close() // the server ends
-	report, readErr := io.ReadAll(stdout)
-	if err := errors.Join(err, readErr, cmd.Wait()); err != nil {
-		return err
-	}
-	fmt.Printf("%s: %d players, %s; %d states received\n", *way, *players, strings.TrimSpace(string(report)), states)
-	return nil
+// world is the state of the game. The lock is for the ways that have more than one goroutine: with Tick and a single shard everything
+// happens on that shard's goroutine, and a server that is built so needs none.
+type world struct {
+	mu      sync.Mutex
+	players map[godwit.Conn]bool
+	ticks   uint64
+	inputs  uint64
+	state   [1000]byte // ticks, time and inputs, 8 bytes each, and the rest of the world
 }
 
-// inputs connects the players and lets them send their inputs for the length of the game. It returns how many states they received.
-func inputs(ctx context.Context, address string) (states int64, err error) {
-	var received atomic.Int64
-	cfg := &godwit.Config{TickInterval: interval, Handler: godwit.Handler{
-		Message: func(_ godwit.Conn, m godwit.Message) {
-			if len(m.Payload) == stateSize {
-				received.Add(1)
-			}
-		},
-		// Dials with one Config share a goroutine, so that a single Tick serves all players.
-		Tick: func(s *godwit.Shard, now time.Time) {
-			var input [inputSize]byte
-			binary.LittleEndian.PutUint64(input[:], uint64(now.UnixNano()))
-			for c := range s.Conns() {
-				_ = c.Send(godwit.SequencedChannel, input[:]) // an input that is lost is replaced by the next one
-			}
-		},
-	}}
-	for range *players {
-		c, err := godwit.Dial(ctx, address, cfg)
-		if err != nil {
-			return 0, err
-		}
-		defer c.Close()
+func (w *world) join(c godwit.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.players[c] = true
+}
+
+func (w *world) leave(c godwit.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.players, c)
+}
+
+func (w *world) input(godwit.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inputs++
+}
+
+// tick advances the world and sends it to everybody. Nothing here waits: the next state makes up for one that is lost or finds no room.
+func (w *world) tick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ticks++
+	state := binary.LittleEndian.AppendUint64(w.state[:0], w.ticks)
+	state = binary.LittleEndian.AppendUint64(state, uint64(time.Now().UnixNano()))
+	binary.LittleEndian.AppendUint64(state, w.inputs)
+	for c := range w.players {
+		_ = c.Send(godwit.SequencedChannel, w.state[:])
 	}
-	received.Store(0)
-	time.Sleep(*length)
-	return received.Load(), nil
+}
+
+// loop ticks on a goroutine of its own, for the ways without Handler.Tick.
+func (w *world) loop() {
+	for range time.Tick(interval) {
+		w.tick()
+	}
+}
+
+// play is the life of a player in the blocking way.
+func (w *world) play(ctx context.Context, c godwit.Conn) {
+	w.join(c)
+	defer w.leave(c)
+	for m, err := c.Receive(ctx, nil); err == nil; m, err = c.Receive(ctx, m.Payload) {
+		w.input(m)
+	}
+}
+
+// serve plays until ctx ends. There is one world, hence one shard.
+func serve(ctx context.Context, way string) error {
+	w := &world{players: make(map[godwit.Conn]bool)}
+	cfg := &godwit.Config{Shards: 1, TickInterval: interval}
+	if way != "blocking" {
+		cfg.Handler.Open = func(c godwit.Conn) error { w.join(c); return nil }
+		cfg.Handler.Message = func(_ godwit.Conn, m godwit.Message) { w.input(m) }
+		cfg.Handler.Close = func(c godwit.Conn, _ error) { w.leave(c) }
+	}
+	if way == "tick" {
+		cfg.Handler.Tick = func(*godwit.Shard, time.Time) { w.tick() }
+	} else {
+		go w.loop()
+	}
+	e, err := godwit.Listen("127.0.0.1:0", cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("godwit://%v?pin=%v\n", e.Addr(), e.Identity())
+	for way == "blocking" {
+		c, err := e.Accept(ctx)
+		if err != nil {
+			break
+		}
+		go w.play(ctx, c)
+	}
+	<-ctx.Done()
+	return e.Close()
 }

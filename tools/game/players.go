@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"godwit.example/godwit"
+)
+
+// What travels between examples/game and its players.
+const (
+	interval  = time.Second / 30
+	stateSize = 1000
+	inputSize = 16
+	settle    = 2 * time.Second // after the last player has come
+)
+
+// result is what one run measured.
+type result struct {
+	CPU         time.Duration // of the server
+	Ticks, Late int
+	Worst       time.Duration // lateness of a tick
+	Inputs      int           // that the server has seen
+	States      int           // that the players have seen
+}
+
+// cost is the server's CPU time of a tick of one player, in µs.
+func (r *result) cost(players int) float64 {
+	return r.CPU.Seconds() * 1e6 / float64(max(r.Ticks*players, 1))
+}
+
+// observer collects what the states say. Its functions run on one goroutine, but for the lock of who reads it in the end.
+type observer struct {
+	mu     sync.Mutex
+	on     bool
+	states int
+	number uint64      // of the latest tick
+	ticks  []time.Time // when the server began each
+	inputs [2]uint64   // of the server, at the first tick and the last
+}
+
+// message reads a state: number of the tick, its time on the server, inputs so far.
+func (o *observer) message(_ godwit.Conn, m godwit.Message) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(m.Payload) != stateSize || !o.on {
+		return
+	}
+	o.states++
+	if n := binary.LittleEndian.Uint64(m.Payload); n > o.number {
+		o.number = n
+		o.ticks = append(o.ticks, time.Unix(0, int64(binary.LittleEndian.Uint64(m.Payload[8:]))))
+		o.inputs[1] = binary.LittleEndian.Uint64(m.Payload[16:])
+		if len(o.ticks) == 1 {
+			o.inputs[0] = o.inputs[1]
+		}
+	}
+}
+
+// tick sends the inputs of all players.
+func tick(s *godwit.Shard, now time.Time) {
+	var input [inputSize]byte
+	binary.LittleEndian.PutUint64(input[:], uint64(now.UnixNano()))
+	for c := range s.Conns() {
+		_ = c.Send(godwit.SequencedChannel, input[:]) // one that is lost is replaced by the next
+	}
+}
+
+// play is the process of the players: it connects them, lets them play, and prints what was measured.
+func play(ctx context.Context, o *options, out io.Writer) error {
+	var obs observer
+	// Dials with one Config share a goroutine, so that a single Tick serves all players.
+	cfg := &godwit.Config{TickInterval: interval, Handler: godwit.Handler{Message: obs.message, Tick: tick}}
+	for range o.players {
+		c, err := godwit.Dial(ctx, o.play, cfg)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+	}
+	time.Sleep(settle)
+	before, err := cpu(o.pid)
+	if err != nil {
+		return err
+	}
+	obs.mu.Lock()
+	obs.on = true
+	obs.mu.Unlock()
+	time.Sleep(o.duration)
+	after, err := cpu(o.pid)
+	if err != nil {
+		return err
+	}
+	obs.mu.Lock()
+	defer obs.mu.Unlock()
+	r := result{CPU: after - before, Ticks: len(obs.ticks), States: obs.states, Inputs: int(obs.inputs[1] - obs.inputs[0])}
+	r.Late, r.Worst = lateness(obs.ticks)
+	return json.NewEncoder(out).Encode(r)
+}
+
+// lateness counts ticks that never came, or came more than a quarter of the interval after they were due. They are due at equal
+// intervals; the median of them says when.
+func lateness(ticks []time.Time) (late int, worst time.Duration) {
+	if len(ticks) == 0 {
+		return 0, 0
+	}
+	var phases []time.Duration // within half an interval of that of the first tick
+	for _, t := range ticks {
+		since := t.Sub(ticks[0])
+		phases = append(phases, since-(since+interval/2)/interval*interval)
+	}
+	slices.Sort(phases)
+	due := ticks[0].Add(phases[len(phases)/2])
+	for _, t := range ticks {
+		behind := t.Sub(due)
+		if behind < -interval/2 {
+			continue // it makes up for one that was late
+		}
+		worst = max(worst, behind)
+		for ; behind >= interval; behind -= interval {
+			late++
+			due = due.Add(interval)
+		}
+		if behind > interval/4 {
+			late++
+		}
+		due = due.Add(interval)
+	}
+	return late, worst
+}
+
+// cpu returns the CPU time of all threads of a process, as the scheduler counts it.
+func cpu(pid int) (sum time.Duration, err error) {
+	threads := filepath.Join("/proc", strconv.Itoa(pid), "task")
+	files, err := filepath.Glob(filepath.Join(threads, "*", "schedstat"))
+	if err != nil || len(files) == 0 {
+		return 0, fmt.Errorf("the kernel tells no CPU times of threads in %s", threads)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has ended meanwhile
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		n, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		sum += time.Duration(n)
+	}
+	return sum, nil
+}
