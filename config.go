@@ -89,7 +89,8 @@ type Config struct {
 
 	// IdleTimeout ends a connection that hears nothing from its peer. The smaller value of the two ends counts. The
 	// default is 60 s; negative means never. A peer that leaves everything that was sent to it unacknowledged for half of this end's
-	// value is taken for dead before.
+	// value is asked again, and taken for dead if it is still silent an eighth of that half later, 33.75 s by default. An outage of the
+	// network that is not longer than half of the smaller value, 30 s, thus never ends a connection that is kept alive.
 	IdleTimeout time.Duration
 	// KeepAlive is the silence after which a client asks the server for a sign of life. It also bounds how long a client that only
 	// receives is unreachable after its address has changed: the server learns the new one from the next packet. The default is the smaller one of 20 s and a third of the

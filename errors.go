@@ -78,8 +78,7 @@ func (e *CloseError) Error() string {
 func (e *CloseError) Unwrap() error { return net.ErrClosed }
 
 // IdleTimeoutError is the error of a connection whose peer was silent for the idle timeout, or left what was sent to it unacknowledged for
-// half of it. It is a net.Error with Timeout() true,
-// and net.ErrClosed by errors.Is.
+// half of this end's and an eighth of that. It is a net.Error with Timeout() true, and net.ErrClosed by errors.Is.
 type IdleTimeoutError struct {
 	After time.Duration // for how long nothing had been heard of the peer; zero if it is not known any more
 }

@@ -18,6 +18,9 @@ const (
 	// deadProbes bounds the time between two probes to a share of that after which the peer counts as dead: a link that is back
 	// before must not go unnoticed for want of a probe.
 	deadProbes = 4
+	// lastCallShare is the part of that time for which the last probes go on, and lastProbes how many of them fit in.
+	lastCallShare = 8
+	lastProbes    = 4
 )
 
 // congestionAck gives the controller one ACK frame's worth.
@@ -126,7 +129,11 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 		if s.eliciting == 0 {
 			from = c.hs.lastSent
 		}
-		if t := from.Add(c.backoff(l)); t < at {
+		t := from.Add(c.backoff(l))
+		if l == wire.LevelOneRTT && c.complete && !c.pingDue {
+			t = min(t, c.lastProbe(from))
+		}
+		if t < at {
 			at, level = t, l
 		}
 	}
@@ -139,6 +146,15 @@ func (c *Conn) recoveryDeadline() (mono.Time, wire.Level, bool) {
 		at = c.hs.lastSent.Add(c.backoff(level))
 	}
 	return at, level, false
+}
+
+// lastProbe is when the next probe is due for the last call, which the back-off must not miss.
+func (c *Conn) lastProbe(from mono.Time) mono.Time {
+	last := c.lastCall()
+	if from < last {
+		return last
+	}
+	return from.Add(max(c.lastCallTime()/lastProbes, c.rtt.PTO(c.peerAckDelay)))
 }
 
 // awaits reports whether a level waits for an acknowledgment. Before the handshake is confirmed the peer may be unable to

@@ -198,7 +198,7 @@ func TestDeadPeerIsNoticedByWhoNeverComesToProbe(t *testing.T) {
 	p.link.delay = 100 * mono.Millisecond // the probe timeout is longer than the time between two messages
 	p.connect()
 	p.link.blackout = true
-	began, limit := p.now, p.client.sh.Config.DeadPeer+mono.Second
+	began, limit := p.now, p.client.sh.Config.DeadPeer*9/8+mono.Second
 	for p.client.closed == nil && p.now.Sub(began) < 2*limit {
 		p.client.say(0, "anyone?")
 		p.run(50 * mono.Millisecond)

@@ -106,10 +106,20 @@ func (c *Conn) keepAliveDeadline() mono.Time {
 	return max(c.lastReceived, c.lastEliciting).Add(d)
 }
 
-// deadDeadline is when a peer has left probes unanswered for too long. Only ack-eliciting data outstanding can show
-// it, so a connection that sends nothing waits for the idle timeout. Whoever sends more often than the probe timeout never comes to
-// probe: then the first packet that was not answered counts from the time at which it should have been.
+// deadDeadline is when a peer that has left everything unanswered is given up: the last probes have had their time.
 func (c *Conn) deadDeadline() mono.Time {
+	at := c.lastCall()
+	if at == mono.Never {
+		return at
+	}
+	return at.Add(c.lastCallTime())
+}
+
+// lastCall is when a peer has left probes unanswered for the dead time. It is asked once more then, whenever the last probe was: so a
+// link that was out for less than that time is always found to be back. Only ack-eliciting data outstanding can show silence, so a
+// connection that sends nothing waits for the idle timeout. Whoever sends more often than the probe timeout never comes to probe: then
+// the first packet that was not answered counts from the time at which it should have been.
+func (c *Conn) lastCall() mono.Time {
 	d := c.sh.Config.DeadPeer
 	if d <= 0 || c.app.eliciting == 0 {
 		return mono.Never
@@ -122,6 +132,11 @@ func (c *Conn) deadDeadline() mono.Time {
 		return mono.Never
 	}
 	return since.Add(d)
+}
+
+// lastCallTime is how long the peer has to answer the last probes. lastProbes of them are sent, as any of them may be lost.
+func (c *Conn) lastCallTime() mono.Duration {
+	return max(c.sh.Config.DeadPeer/lastCallShare, 3*c.rtt.PTO(c.peerAckDelay))
 }
 
 // packetSent notes a packet for the timers.

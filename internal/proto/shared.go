@@ -77,7 +77,7 @@ type Config struct {
 	MaxDatagram      int           // largest datagram sent before path MTU discovery finds more, 1,200-1,452
 	MaxDatagramCeil  int           // the ceiling of path MTU discovery
 	KeepAlive        mono.Duration // client: PING after this much silence; 0 = off
-	DeadPeer         mono.Duration // unanswered probes for so long end the connection; 0 = only the idle timeout does
+	DeadPeer         mono.Duration // unanswered probes for so long, and for the last call after it, end the connection; 0 = only the idle timeout does
 	IdleTimeout      mono.Duration
 	HandshakeTimeout mono.Duration
 	Linger           mono.Duration // how long a graceful close waits for acknowledgments
