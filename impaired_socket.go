@@ -185,8 +185,7 @@ func (s *impairedSocket) Read(b *udp.ReadBatch) int {
 const fullRetry = mono.Millisecond
 
 // Wait also returns when a delayed datagram arrives; what is to be sent meanwhile is sent.
-func (s *impairedSocket) Wait(d mono.Duration) {
-	now := mono.Now()
+func (s *impairedSocket) Wait(now mono.Time, d mono.Duration) {
 	s.send(now)
 	if at := min(s.in.arrival(), s.out.arrival()); at != mono.Never && (d < 0 || at < now.Add(d)) {
 		d = max(at.Sub(now), 0)
@@ -194,7 +193,7 @@ func (s *impairedSocket) Wait(d mono.Duration) {
 	if len(s.due.Outs) > 0 && (d < 0 || d > fullRetry) {
 		d = fullRetry
 	}
-	s.Socket.Wait(d)
+	s.Socket.Wait(now, d)
 	s.send(mono.Now())
 }
 

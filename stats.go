@@ -64,6 +64,7 @@ type Stats struct {
 	Stalls                uint64 `json:"stalls"`              // times that a shard was held up for over a millisecond by others: the kernel ran something else, as a rule
 	PoolHeld              int64  `json:"pool_held"`           // bytes of the buffer pools
 	Waits                 uint64 `json:"waits"`               // times that a shard slept until there was work
+	WaitsHeld             uint64 `json:"waits_held"`          // of those, that kept their processor because datagrams came in quick succession
 	Spins                 uint64 `json:"spins"`               // that it looked again instead
 	ReadCalls             uint64 `json:"read_calls"`          // system calls to receive
 	WriteCalls            uint64 `json:"write_calls"`         // system calls to send
@@ -138,6 +139,7 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Stalls += n.Stalls
 	st.PoolHeld += n.PoolHeld
 	st.Waits += n.Socket.Waits
+	st.WaitsHeld += n.Socket.HeldWaits
 	st.Spins += n.Spins
 	st.ReadCalls += n.Socket.ReadCalls
 	st.WriteCalls += n.Socket.WriteCalls

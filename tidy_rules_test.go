@@ -53,11 +53,12 @@ var bans = []ban{
 }
 
 // rawCalls are the system calls that never block, so that RawSyscall is safe for them: a RawSyscall that blocks hangs the collector.
-// The value names the flag that a call must carry to be one of them, or the position of an argument that must be a literal zero.
+// The value names the flag or variable that a call must carry to be one of them, or the position of an argument that must be a literal zero.
 var rawCalls = map[string]any{
 	"SYS_GETCPU": nil, "SYS_SCHED_GETAFFINITY": nil, "SYS_CLOCK_GETTIME": nil, "SYS_GETTID": nil, "SYS_PRCTL": nil,
 	"SYS_RECVMMSG": "MSG_DONTWAIT", "SYS_SENDMMSG": "MSG_DONTWAIT", "SYS_RECVMSG": "MSG_DONTWAIT", "SYS_SENDMSG": "MSG_DONTWAIT",
-	"SYS_EPOLL_PWAIT": 4, // its timeout
+	"SYS_EPOLL_PWAIT": 4,                                        // its timeout
+	"SYS_PPOLL":       "bounded", "SYS_EPOLL_PWAIT2": "bounded", // a timeout that is
 }
 
 // callFindings looks for banned calls, and for raw system calls that may block.
@@ -122,9 +123,13 @@ func neverBlocks(trap string, call *ast.CallExpr) bool {
 	needs, known := rawCalls[trap]
 	switch needs := needs.(type) {
 	case string:
-		return slices.ContainsFunc(call.Args, func(e ast.Expr) bool {
-			sel, ok := e.(*ast.SelectorExpr)
-			return ok && sel.Sel.Name == needs
+		return slices.ContainsFunc(call.Args, func(e ast.Expr) (found bool) {
+			ast.Inspect(e, func(n ast.Node) bool {
+				id, ok := n.(*ast.Ident)
+				found = found || ok && id.Name == needs
+				return true
+			})
+			return found
 		})
 	case int:
 		return needs < len(call.Args) && isZero(call.Args[needs])

@@ -268,7 +268,7 @@ func (n *Net) settle() {
 func (n *Net) step(a *actor) {
 	n.steps++
 	n.running = true
-	a.socket.Wait(0) // forgets wake-ups
+	a.socket.Wait(0, 0) // forgets wake-ups
 	a.due = a.shard.Step(n.now)
 	if a.due > n.now && !a.shard.Idle() {
 		a.due = n.now

@@ -43,7 +43,7 @@ func serveUDP(stop <-chan struct{}, ready func(netip.AddrPort)) error {
 		default:
 		}
 		if engine.Read(&in) == 0 {
-			engine.Wait(longestWait)
+			engine.Wait(mono.Now(), longestWait)
 			continue
 		}
 		out.Outs = out.Outs[:0]
@@ -59,7 +59,7 @@ func serveUDP(stop <-chan struct{}, ready func(netip.AddrPort)) error {
 			// The batch's memory is needed for the next read, so what is left
 			// must leave first.
 			out.Outs = out.Outs[sent:]
-			engine.Wait(mono.Duration(50 * time.Microsecond))
+			engine.Wait(mono.Now(), mono.Duration(50*time.Microsecond))
 		}
 	}
 }
@@ -147,7 +147,7 @@ func (t *udpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 				wait = blockedWait
 			}
 			if left := t.cfg.sleep(next.Sub(mono.Now())); left > 0 {
-				t.engine.Wait(min(left, wait))
+				t.engine.Wait(mono.Now(), min(left, wait))
 			}
 			continue
 		}

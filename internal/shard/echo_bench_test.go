@@ -54,7 +54,7 @@ func (w *world) round() (server time.Duration) {
 		}
 		start := threadTime()
 		for again := true; again; again = w.due[i] <= w.now || !s.Idle() {
-			w.sockets[i].Wait(0)
+			w.sockets[i].Wait(w.now, 0)
 			w.due[i] = s.Step(w.now)
 		}
 		if s == w.server {

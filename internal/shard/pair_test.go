@@ -229,7 +229,7 @@ func (w *world) settle() {
 		progress := false
 		for i, s := range w.shards {
 			if w.due[i] <= w.now || w.sockets[i].Pending() || w.sockets[i].Woken() {
-				w.sockets[i].Wait(0)
+				w.sockets[i].Wait(w.now, 0)
 				w.due[i] = s.Step(w.now)
 				if w.due[i] > w.now && !s.Idle() {
 					w.due[i] = w.now

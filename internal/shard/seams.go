@@ -16,8 +16,8 @@ type Socket interface {
 	// socket is full.
 	Write(b *udp.WriteBatch) (sent int, blocked bool)
 	// Wait returns when a datagram or a Wake came, when a socket that was full can take more, or after d; for ever if d is
-	// negative.
-	Wait(d mono.Duration)
+	// negative. It begins at now.
+	Wait(now mono.Time, d mono.Duration)
 	Wake()
 	Connect(remote udp.Addr) (socket uint32, err error)
 	CloseSocket(socket uint32)

@@ -230,7 +230,7 @@ func (s *Shard) Run() {
 		}
 		if s.spin(now) {
 			runtime.Gosched()
-			s.socket.Wait(0)
+			s.socket.Wait(now, 0)
 			continue
 		}
 		if !s.mailbox.Sleep() {
@@ -238,9 +238,10 @@ func (s *Shard) Run() {
 		}
 		d := mono.Duration(-1)
 		if next != mono.Never {
-			d = max(next.Sub(mono.Now()), 0)
+			now = mono.Now()
+			d = max(next.Sub(now), 0)
 		}
-		s.socket.Wait(d)
+		s.socket.Wait(now, d)
 		s.mailbox.Awake()
 	}
 }

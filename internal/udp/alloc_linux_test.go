@@ -20,7 +20,7 @@ func (r *roundTrip) run() {
 	r.out.Outs = r.out.Outs[:cap(r.out.Outs)]
 	r.client.Write(&r.out)
 	for served := 0; served < 4*r.sockets; {
-		r.server.Wait(mono.Second)
+		r.server.Wait(mono.Now(), mono.Second)
 		if r.server.Read(&r.in) == 0 {
 			r.failed = true
 			return
@@ -36,7 +36,7 @@ func (r *roundTrip) run() {
 		r.server.Write(&r.reply)
 	}
 	for served := 0; served < 4*r.sockets; {
-		r.client.Wait(mono.Second)
+		r.client.Wait(mono.Now(), mono.Second)
 		if r.client.Read(&r.back) == 0 {
 			r.failed = true
 			return
@@ -91,8 +91,8 @@ func TestWakeAndStatsAllocateNothing(t *testing.T) {
 	e := testServer(t, "127.0.0.1:0")
 	n := testing.AllocsPerRun(100, func() {
 		e.Wake()
-		e.Wait(-1)
-		e.Wait(mono.Microsecond)
+		e.Wait(mono.Now(), -1)
+		e.Wait(mono.Now(), mono.Microsecond)
 		_ = e.Stats()
 	})
 	if n != 0 {

@@ -39,6 +39,8 @@ type Engine struct {
 	gso, gro bool
 	tx       *txHeaders
 
+	hold holding
+
 	// single-socket waits
 	fds     [2]unix.PollFd // the eventfd, the socket
 	timeout unix.Timespec
@@ -239,7 +241,7 @@ func (e *Engine) Close() error {
 	if wasClosed {
 		return nil
 	}
-	errs := []error{unix.Close(e.eventfd)}
+	errs := []error{unix.Close(e.eventfd), e.hold.close()}
 	for i := range e.socks {
 		if e.socks[i].fd >= 0 {
 			errs = append(errs, unix.Close(int(e.socks[i].fd)))

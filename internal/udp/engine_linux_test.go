@@ -75,7 +75,7 @@ func receive(t testing.TB, e *Engine, b *ReadBatch, count int) []segment {
 				t.Fatalf("%d of %d segments came", len(got), count)
 			}
 			if b.N == 0 {
-				e.Wait(10 * mono.Millisecond)
+				e.Wait(mono.Now(), 10*mono.Millisecond)
 			}
 		}
 	}
@@ -470,7 +470,7 @@ func TestClosedEngineDoesNothing(t *testing.T) {
 	if e.Read(&in) != 0 || n != 1 || blocked || e.Stats().WriteRefused != 1 {
 		t.Error("a closed engine did something")
 	}
-	e.Wait(-1)
+	e.Wait(mono.Now(), -1)
 	e.Wake()
 	if _, err := e.Connect(Addr{}); !errors.Is(err, errClosed) {
 		t.Errorf("connect: %v", err)

@@ -383,7 +383,7 @@ func (e *MemEndpoint) addresses(o *Out) (from, to Addr) {
 func (e *MemEndpoint) Pending() bool { return e.head < len(e.inbox) }
 
 // Wait returns at once and forgets wake-ups; see Woken.
-func (e *MemEndpoint) Wait(mono.Duration) { e.woken.Store(false) }
+func (e *MemEndpoint) Wait(mono.Time, mono.Duration) { e.woken.Store(false) }
 
 // Wake notes that someone wants the endpoint's owner to look around. Any
 // goroutine may call it.

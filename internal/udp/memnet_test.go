@@ -349,7 +349,7 @@ func TestMemEndpointWakes(t *testing.T) {
 	if !e.Woken() || e.Stats().Wakes != 1 {
 		t.Error("not woken once")
 	}
-	if e.Wait(-1); e.Woken() {
+	if e.Wait(mono.Now(), -1); e.Woken() {
 		t.Error("still woken")
 	}
 }

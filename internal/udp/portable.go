@@ -357,7 +357,7 @@ func (e *Portable) send(s portableSocket, to netip.AddrPort, oob, data []byte) {
 
 // Wait sleeps until a datagram arrives, Wake is called or d has passed; a
 // negative d means without end, 0 only looks.
-func (e *Portable) Wait(d mono.Duration) {
+func (e *Portable) Wait(_ mono.Time, d mono.Duration) {
 	if e.closed || e.pending.buf != nil {
 		return
 	}

@@ -29,7 +29,7 @@ func collect(t *testing.T, e *Portable, b *ReadBatch, count int) []Datagram {
 	t.Helper()
 	var got []Datagram
 	for deadline := time.Now().Add(5 * time.Second); len(got) < count; {
-		e.Wait(10 * mono.Millisecond)
+		e.Wait(mono.Now(), 10*mono.Millisecond)
 		e.Read(b)
 		for _, d := range b.Datagrams[:b.N] {
 			d.Data = append([]byte(nil), d.Data...)
@@ -88,21 +88,21 @@ func TestPortableEngineEchoes(t *testing.T) {
 func TestPortableWaitAndWake(t *testing.T) {
 	e := testPortable(t, Config{Addr: netip.MustParseAddrPort("127.0.0.1:0")})
 	start := time.Now()
-	e.Wait(2 * mono.Millisecond)
-	e.Wait(mono.Millisecond)
+	e.Wait(mono.Now(), 2*mono.Millisecond)
+	e.Wait(mono.Now(), mono.Millisecond)
 	if took := time.Since(start); took < 3*time.Millisecond {
 		t.Errorf("the waits took %v", took)
 	}
 	e.Wake()
-	e.Wait(-1)
+	e.Wait(mono.Now(), -1)
 	for range 20 {
 		go e.Wake()
-		e.Wait(-1)
+		e.Wait(mono.Now(), -1)
 	}
 	e.Wake()
-	e.Wait(0)
+	e.Wait(mono.Now(), 0)
 	start = time.Now()
-	e.Wait(2 * mono.Millisecond)
+	e.Wait(mono.Now(), 2*mono.Millisecond)
 	if took := time.Since(start); took < 2*time.Millisecond {
 		t.Error("a wake-up outlived its wait")
 	}
@@ -149,7 +149,7 @@ func TestPortableEngineLeavesNoGoroutine(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	server.Wait(-1)
+	server.Wait(mono.Now(), -1)
 	if _, err := server.Connect(Addr{}); !errors.Is(err, errClosed) {
 		t.Errorf("connect: %v", err)
 	}

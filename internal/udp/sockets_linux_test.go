@@ -59,7 +59,7 @@ func TestManySocketsAreServedInTurn(t *testing.T) {
 		}
 		next[s.socket]++
 	}
-	client.Wait(0)
+	client.Wait(mono.Now(), 0)
 	if n := client.Read(&back); n != 0 || back.More {
 		t.Errorf("%d more, %v", n, back.More)
 	}
@@ -82,7 +82,7 @@ func TestSocketNumbersComeBack(t *testing.T) {
 		a, b, c := connect(), connect(), connect()
 		send(t, client, Out{Data: []byte("a"), Socket: a}, Out{Data: []byte("b"), Socket: b}, Out{Data: []byte("c"), Socket: c})
 		echo(t, server, &in)
-		client.Wait(patience)
+		client.Wait(mono.Now(), patience)
 		// b is closed while its datagram waits and its number is given anew.
 		client.CloseSocket(b)
 		client.CloseSocket(b)
@@ -127,7 +127,7 @@ func TestOneSocketNeedsNoEpoll(t *testing.T) {
 	if client.Read(&back) != 0 || client.LocalAddr() != (Addr{}) {
 		t.Fatal("no socket, but something to read")
 	}
-	client.Wait(mono.Microsecond)
+	client.Wait(mono.Now(), mono.Microsecond)
 	for range 3 {
 		n, err := client.Connect(at(server, "127.0.0.1"))
 		if err != nil || n != 0 || client.epfd >= 0 {
@@ -137,7 +137,7 @@ func TestOneSocketNeedsNoEpoll(t *testing.T) {
 		echo(t, server, &in)
 		receive(t, client, &back, 1)
 		client.CloseSocket(n)
-		client.Wait(mono.Microsecond)
+		client.Wait(mono.Now(), mono.Microsecond)
 		if client.Read(&back) != 0 {
 			t.Fatal("read from a closed socket")
 		}

@@ -35,8 +35,9 @@ type Stats struct {
 	// sent the message, and it speaks of an earlier datagram.
 	ICMPErrors uint64
 
-	// Waits counts blocking waits, Wakes the wake-ups written to the kernel.
-	Waits, Wakes uint64
+	// Waits counts blocking waits, HeldWaits those of them that kept the Go
+	// scheduler's processor, Wakes the wake-ups written to the kernel.
+	Waits, HeldWaits, Wakes uint64
 
 	// Sockets is the number of open sockets. ReceiveBuffer and SendBuffer are
 	// what the host granted, in the unit of Config.

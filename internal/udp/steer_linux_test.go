@@ -77,7 +77,7 @@ func TestLongHeadersStayWithTheirFourTuple(t *testing.T) {
 		heard := 0
 		for i, e := range group {
 			var in ReadBatch
-			e.Wait(mono.Millisecond)
+			e.Wait(mono.Now(), mono.Millisecond)
 			if e.Read(&in) > 0 {
 				heard++
 				used |= 1 << i

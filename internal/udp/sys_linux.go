@@ -22,8 +22,8 @@ type kernelTimespec struct{ sec, nsec int64 }
 type system struct {
 	recvmmsg      func(fd int, hdrs *mmsghdr, n int) (int, unix.Errno)
 	sendmmsg      func(fd int, hdrs *mmsghdr, n int) (int, unix.Errno)
-	ppoll         func(fds *unix.PollFd, n int, timeout *unix.Timespec) (int, unix.Errno)
-	epollPwait2   func(epfd int, events *unix.EpollEvent, n int, timeout *kernelTimespec) (int, unix.Errno)
+	ppoll         func(fds *unix.PollFd, n int, timeout *unix.Timespec, held bool) (int, unix.Errno)
+	epollPwait2   func(epfd int, events *unix.EpollEvent, n int, timeout *kernelTimespec, held bool) (int, unix.Errno)
 	epollPoll     func(epfd int, events *unix.EpollEvent, n int) (int, unix.Errno)
 	timerSlack    func(ns int)
 	setsockoptInt func(fd, level, option, value int) error
@@ -59,16 +59,27 @@ func sysSendmmsg(fd int, hdrs *mmsghdr, n int) (int, unix.Errno) {
 	return result(r, errno)
 }
 
-// The waits sleep, so they are never raw: a thread that sleeps without the
-// scheduler's knowledge would hang the collector for ever.
+// The waits sleep, and a thread that sleeps without the scheduler's knowledge
+// for good would hang the collector for ever. So they are raw only where held
+// says that their timeout is bounded, by maxHeld.
 
-func sysPpoll(fds *unix.PollFd, n int, timeout *unix.Timespec) (int, unix.Errno) {
+func sysPpoll(fds *unix.PollFd, n int, timeout *unix.Timespec, held bool) (int, unix.Errno) {
+	if bounded := timeout; held {
+		r, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(n),
+			uintptr(unsafe.Pointer(bounded)), 0, 0, 0)
+		return result(r, errno)
+	}
 	r, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(n),
 		uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
 	return result(r, errno)
 }
 
-func sysEpollPwait2(epfd int, events *unix.EpollEvent, n int, timeout *kernelTimespec) (int, unix.Errno) {
+func sysEpollPwait2(epfd int, events *unix.EpollEvent, n int, timeout *kernelTimespec, held bool) (int, unix.Errno) {
+	if bounded := timeout; held {
+		r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epfd), uintptr(unsafe.Pointer(events)),
+			uintptr(n), uintptr(unsafe.Pointer(bounded)), 0, 0)
+		return result(r, errno)
+	}
 	r, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epfd), uintptr(unsafe.Pointer(events)),
 		uintptr(n), uintptr(unsafe.Pointer(timeout)), 0, 0)
 	return result(r, errno)

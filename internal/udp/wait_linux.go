@@ -17,34 +17,48 @@ import (
 const preciseBelow = mono.Millisecond
 
 // Wait sleeps until a datagram arrives, Wake is called or d has passed; a
-// negative d means without end, 0 only looks. It may return early for no reason.
-func (e *Engine) Wait(d mono.Duration) {
+// negative d means without end, 0 only looks. now is the time, or a little
+// earlier: it tells how often the engine waits. Wait may return early for no reason.
+func (e *Engine) Wait(now mono.Time, d mono.Duration) {
 	if e.closed {
 		return
 	}
 	if e.wakePending.Load() || e.ready.len() > 0 || e.moreEvents {
 		d = 0
 	}
-	if d != 0 {
-		e.stats.Waits++
-		if d > 0 && d < preciseBelow {
-			e.sys.timerSlack(1)
+	if d == 0 {
+		e.wait(0, false)
+		return
+	}
+	e.stats.Waits++
+	held := e.hold.begin(now)
+	if held {
+		e.stats.HeldWaits++
+		if d < 0 || d > maxHeld {
+			d = maxHeld
 		}
 	}
+	if d > 0 && d < preciseBelow {
+		e.sys.timerSlack(1)
+	}
+	e.wait(d, held)
+}
+
+func (e *Engine) wait(d mono.Duration, held bool) {
 	if e.epfd >= 0 {
-		e.waitMany(d)
+		e.waitMany(d, held)
 	} else {
-		e.waitOne(d)
+		e.waitOne(d, held)
 	}
 }
 
-func (e *Engine) waitOne(d mono.Duration) {
+func (e *Engine) waitOne(d mono.Duration, held bool) {
 	n := 2
 	if e.only == noSocket {
 		n = 1
 	}
 	e.fds[0].Revents, e.fds[1].Revents = 0, 0
-	got, errno := e.sys.ppoll(&e.fds[0], n, e.timespec(d))
+	got, errno := e.sys.ppoll(&e.fds[0], n, e.timespec(d), held)
 	if errno != 0 {
 		got = 0
 	}
@@ -62,7 +76,7 @@ func (e *Engine) timespec(d mono.Duration) *unix.Timespec {
 	return &e.timeout
 }
 
-func (e *Engine) waitMany(d mono.Duration) {
+func (e *Engine) waitMany(d mono.Duration, held bool) {
 	events, n := unsafe.SliceData(e.events), len(e.events)
 	var got int
 	var errno unix.Errno
@@ -70,18 +84,18 @@ func (e *Engine) waitMany(d mono.Duration) {
 	case d == 0:
 		got, errno = e.sys.epollPoll(e.epfd, events, n)
 	case e.oldKernel:
-		got, errno = e.waitOld(d)
+		got, errno = e.waitOld(d, held)
 	default:
 		timeout := (*kernelTimespec)(nil)
 		if d > 0 {
 			e.pollTimeout = kernelTimespec{sec: int64(d / mono.Second), nsec: int64(d % mono.Second)}
 			timeout = &e.pollTimeout
 		}
-		got, errno = e.sys.epollPwait2(e.epfd, events, n, timeout)
+		got, errno = e.sys.epollPwait2(e.epfd, events, n, timeout, held)
 		if errno == unix.ENOSYS || errno == unix.EPERM {
 			// Older than Linux 5.11, or a container's filter that is.
 			e.oldKernel = true
-			got, errno = e.waitOld(d)
+			got, errno = e.waitOld(d, held)
 		}
 	}
 	if errno != 0 {
@@ -93,8 +107,8 @@ func (e *Engine) waitMany(d mono.Duration) {
 
 // waitOld sleeps on the epoll descriptor itself, for epoll_pwait knows
 // milliseconds only.
-func (e *Engine) waitOld(d mono.Duration) (int, unix.Errno) {
-	if _, errno := e.sys.ppoll(&e.epollFD[0], 1, e.timespec(d)); errno != 0 {
+func (e *Engine) waitOld(d mono.Duration, held bool) (int, unix.Errno) {
+	if _, errno := e.sys.ppoll(&e.epollFD[0], 1, e.timespec(d), held); errno != 0 {
 		return 0, errno
 	}
 	return e.sys.epollPoll(e.epfd, unsafe.SliceData(e.events), len(e.events))

@@ -14,7 +14,7 @@ func waiters(t *testing.T) map[string]*Engine {
 	server := testServer(t, "127.0.0.1:0")
 	many := testClient(t, at(server, "127.0.0.1"))
 	old := testClient(t, at(server, "127.0.0.1"), func(s *system) {
-		s.epollPwait2 = func(int, *unix.EpollEvent, int, *kernelTimespec) (int, unix.Errno) {
+		s.epollPwait2 = func(int, *unix.EpollEvent, int, *kernelTimespec, bool) (int, unix.Errno) {
 			return -1, unix.ENOSYS
 		}
 	})
@@ -22,7 +22,7 @@ func waiters(t *testing.T) map[string]*Engine {
 		if _, err := e.Connect(at(server, "127.0.0.1")); err != nil {
 			t.Fatal(err)
 		}
-		e.Wait(0) // epoll reports the eventfd and the sockets once at first
+		e.Wait(mono.Now(), 0) // epoll reports the eventfd and the sockets once at first
 	}
 	return map[string]*Engine{
 		"one socket": server, "no socket": testEngine(t, Config{Client: true}),
@@ -34,15 +34,15 @@ func waiters(t *testing.T) map[string]*Engine {
 func countSignals(e *Engine) *int {
 	n := new(int)
 	ppoll, epoll := e.sys.ppoll, e.sys.epollPwait2
-	e.sys.ppoll = func(fds *unix.PollFd, k int, timeout *unix.Timespec) (int, unix.Errno) {
-		got, errno := ppoll(fds, k, timeout)
+	e.sys.ppoll = func(fds *unix.PollFd, k int, timeout *unix.Timespec, held bool) (int, unix.Errno) {
+		got, errno := ppoll(fds, k, timeout, held)
 		if errno == unix.EINTR {
 			*n++
 		}
 		return got, errno
 	}
-	e.sys.epollPwait2 = func(fd int, events *unix.EpollEvent, k int, timeout *kernelTimespec) (int, unix.Errno) {
-		got, errno := epoll(fd, events, k, timeout)
+	e.sys.epollPwait2 = func(fd int, events *unix.EpollEvent, k int, timeout *kernelTimespec, held bool) (int, unix.Errno) {
+		got, errno := epoll(fd, events, k, timeout, held)
 		if errno == unix.EINTR {
 			*n++
 		}
@@ -59,7 +59,7 @@ func TestWaitEndsAtItsDeadline(t *testing.T) {
 			for range 20 {
 				before := *signals
 				start := time.Now()
-				e.Wait(d)
+				e.Wait(mono.Now(), d)
 				took := time.Since(start)
 				if took < d {
 					if *signals == before {
@@ -79,12 +79,12 @@ func TestWaitEndsAtItsDeadline(t *testing.T) {
 func TestShortWaitsArePrecise(t *testing.T) {
 	slack := 0
 	e := testServer(t, "127.0.0.1:0", func(s *system) { s.timerSlack = func(int) { slack++ } })
-	e.Wait(0)
-	e.Wait(2 * mono.Millisecond)
+	e.Wait(mono.Now(), 0)
+	e.Wait(mono.Now(), 2*mono.Millisecond)
 	if slack != 0 {
 		t.Error("the timer slack was set for a wait that does not need it")
 	}
-	e.Wait(100 * mono.Microsecond)
+	e.Wait(mono.Now(), 100*mono.Microsecond)
 	if slack != 1 {
 		t.Error("the timer slack was not set for a short wait")
 	}
@@ -95,23 +95,23 @@ func TestWakeEndsAWait(t *testing.T) {
 		// Before the wait.
 		e.Wake()
 		e.Wake()
-		e.Wait(-1)
+		e.Wait(mono.Now(), -1)
 		// During it.
 		for range 50 {
 			go func() {
 				time.Sleep(200 * time.Microsecond)
 				e.Wake()
 			}()
-			e.Wait(-1)
+			e.Wait(mono.Now(), -1)
 		}
 		if s := e.Stats(); s.Wakes == 0 || s.Wakes > 51 {
 			t.Errorf("%s: %d wake-ups, want at most 51", name, s.Wakes)
 		}
 		// And not after it, once the last one, which a wait may outrun, is over.
 		time.Sleep(5 * time.Millisecond)
-		e.Wait(0)
+		e.Wait(mono.Now(), 0)
 		start := time.Now()
-		e.Wait(5 * mono.Millisecond)
+		e.Wait(mono.Now(), 5*mono.Millisecond)
 		if took := time.Since(start); took < 5*time.Millisecond {
 			t.Errorf("%s: a wait ended after %v for no reason", name, took)
 		}
@@ -132,7 +132,7 @@ func TestWakesAreNeverLost(t *testing.T) {
 		}()
 		for range rounds {
 			turn <- struct{}{}
-			e.Wait(-1) // hangs if the wake-up is lost
+			e.Wait(mono.Now(), -1) // hangs if the wake-up is lost
 		}
 		<-done
 	}
@@ -150,14 +150,14 @@ func TestWaitEndsWhenADatagramArrives(t *testing.T) {
 			time.Sleep(100 * time.Microsecond)
 			client.Write(&WriteBatch{Outs: []Out{{Data: []byte("x")}}})
 		}()
-		server.Wait(-1)
+		server.Wait(mono.Now(), -1)
 		<-written
 		if n := server.Read(&in); n != 1 {
 			t.Fatalf("%d datagrams after the wait", n)
 		}
 	}
 	// After a wait that saw nothing one Read is spared, not two.
-	server.Wait(mono.Millisecond)
+	server.Wait(mono.Now(), mono.Millisecond)
 	calls := server.Stats().ReadCalls
 	server.Read(&in)
 	if server.Stats().ReadCalls != calls {

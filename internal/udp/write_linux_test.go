@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"godwit.example/godwit/internal/mono"
 	"golang.org/x/sys/unix"
 )
 
@@ -237,7 +238,7 @@ func TestUnreachablePortIsNoError(t *testing.T) {
 	defer in.Free()
 	for range 3 {
 		send(t, client, Out{Data: []byte("nobody")}, Out{Data: []byte("hears")})
-		client.Wait(patience) // the ICMP answer makes the socket readable
+		client.Wait(mono.Now(), patience) // the ICMP answer makes the socket readable
 		if n := client.Read(&in); n != 0 {
 			t.Fatalf("%d datagrams from nobody", n)
 		}
