@@ -45,7 +45,7 @@ func (l *limits) resolveEngine() error {
 type engine struct {
 	shards  []*shard.Shard
 	sockets []shard.Socket
-	sim     *shard.Simulation // nil in the real world
+	sim     *shard.Simulation // takes the place of goroutines; nil where they are real
 	sides   []sideTable
 	arenas  []arena
 	running sync.WaitGroup
@@ -66,7 +66,7 @@ func (l *limits) seed() (b [32]byte) {
 func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) *engine {
 	l.impair(sockets)
 	e := &engine{sockets: sockets, sides: make([]sideTable, len(sockets)), arenas: make([]arena, len(sockets))}
-	e.sim = l.Tuning.Simulation
+	e.sim = l.stepped()
 	now := l.now()
 	var throttle *shard.Throttle
 	if l.MaxTotalSendRate > 0 {
@@ -80,7 +80,7 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 			Spin: l.Tuning.Spin, Throttle: throttle,
 		}
 		if e.sim == nil {
-			cfg.Clock, cfg.Slow, cfg.Fault = mono.Now, e.slowHandler(l, i), e.fault(l)
+			cfg.Clock, cfg.Slow, cfg.Fault = l.clock(), e.slowHandler(l, i), e.fault(l)
 		}
 		complete(&cfg)
 		e.sides[i].size = slots
@@ -101,13 +101,24 @@ func (e *engine) run() {
 	}
 }
 
-// now reads the clock.
-func (l *limits) now() mono.Time {
-	if sim := l.Tuning.Simulation; sim != nil {
-		return sim.Now()
+// stepped returns the simulation if everything runs on its goroutine, nil otherwise.
+func (l *limits) stepped() *shard.Simulation {
+	if sim := l.Tuning.Simulation; sim != nil && sim.Wait != nil {
+		return sim
 	}
-	return mono.Now()
+	return nil
 }
+
+// clock returns what reads the clock.
+func (l *limits) clock() func() mono.Time {
+	if sim := l.Tuning.Simulation; sim != nil {
+		return sim.Now
+	}
+	return mono.Now
+}
+
+// now reads the clock.
+func (l *limits) now() mono.Time { return l.clock()() }
 
 // warning is one kind of message that is logged at most once a minute, with how often it was held back.
 type warning struct {

@@ -27,10 +27,10 @@ type Stream struct {
 	local net.Addr
 	peer  net.Addr
 
-	reading sync.Mutex // one reader at a time
+	reading turn // one reader at a time
 	readBy  deadline
 
-	writing sync.Mutex // one writer at a time
+	writing turn // one writer at a time
 	writeBy deadline
 	written uint64
 
@@ -52,7 +52,7 @@ const smallWrite = 4 << 10
 func newStream(t *streamTable, id uint64) *Stream {
 	s := &Stream{
 		table: t, id: id, peer: net.UDPAddrFromAddrPort(t.c.RemoteAddr()), local: net.UDPAddrFromAddrPort(t.c.ep.addr),
-		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
+		reading: make(turn, 1), writing: make(turn, 1), readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
 	}
 	s.readBy.init()
 	s.writeBy.init()
@@ -67,8 +67,8 @@ func (s *Stream) ID() uint64 { return s.id }
 
 // Read reads what has come, and waits if nothing has.
 func (s *Stream) Read(p []byte) (int, error) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
+	s.reading.take()
+	defer s.reading.leave()
 	for {
 		n, err := s.take(p)
 		if n > 0 || err != nil || len(p) == 0 {
@@ -116,8 +116,8 @@ func (s *Stream) mayRead() bool {
 
 // Write writes all of p, and waits while the stream's share of the send buffer is full. When it returns, p was copied, not sent.
 func (s *Stream) Write(p []byte) (n int, err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing.take()
+	defer s.writing.leave()
 	for {
 		k, err := s.reserve(len(p) - n)
 		if err != nil || len(p) == n {
@@ -205,6 +205,13 @@ func (s *Stream) wait(by *deadline, woken <-chan struct{}, ready func() bool) er
 	return nil
 }
 
+// turn lets one goroutine at a time read or write. It is a channel, not a Mutex, because the one whose turn it is may wait for the network, and
+// the virtual time of testing/synctest stands still while somebody waits for a Mutex.
+type turn chan struct{}
+
+func (t turn) take()  { t <- struct{}{} }
+func (t turn) leave() { <-t }
+
 func wakeOne(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -233,8 +240,8 @@ func (s *Stream) CloseWrite() error {
 		return err
 	}
 	wakeOne(s.writable)
-	s.writing.Lock() // a writer that waited leaves now
-	defer s.writing.Unlock()
+	s.writing.take() // a writer that waited leaves now
+	defer s.writing.leave()
 	s.command(proto.StreamCommand{Ops: proto.StreamFinish, Size: s.written})
 	return nil
 }
@@ -260,8 +267,8 @@ func (s *Stream) close(how proto.StreamOps, code uint64) error {
 	s.writeBy.set(s.table, time.Time{})
 	wakeOne(s.readable)
 	wakeOne(s.writable)
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing.take()
+	defer s.writing.leave()
 	s.table.forget(s)
 	s.command(proto.StreamCommand{
 		Ops: proto.StreamRead | how | proto.StreamStop | proto.StreamRelease, Size: s.written, Code: code, Read: read,

@@ -110,9 +110,9 @@ func developmentPin(l *limits) (pin handshake.Pin, ok bool) {
 	return id.Pin(), true
 }
 
-// newWorkers returns what computes handshakes: nothing in a simulation, where they are computed at once.
+// newWorkers returns what computes handshakes: nothing in a simulation without goroutines, where they are computed at once.
 func newWorkers(l *limits, limit int) *shard.Workers {
-	if l.Tuning.Simulation != nil {
+	if l.stepped() != nil {
 		return nil
 	}
 	return shard.NewWorkers(l.Tuning.Workers, limit)

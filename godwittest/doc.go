@@ -15,6 +15,9 @@
 // same run, to the byte. Timeouts of contexts and timers of package time run by the real clock and hardly ever end within a run: Sleep and
 // Until say how long to wait.
 //
+// Bubble is for tests of what waits in goroutines of its own, an http.Server for example: it runs them in a bubble of testing/synctest, where the time
+// of package time is virtual too.
+//
 // Handshakes are imitations of TLS 1.3 with flights of the same sizes and no secrecy, because they must be the same in each run; Options.TLS
 // runs the real thing, whose keys are drawn anew each time.
 package godwittest

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,9 +28,11 @@ type Options struct {
 	Limit time.Duration
 }
 
-// Net is a simulated network and everything on it. Its methods belong to the goroutine of the test.
+// Net is a simulated network and everything on it. Its methods belong to the goroutine of the test, but for one of Bubble.
 type Net struct {
-	t     testing.TB
+	t  testing.TB
+	mu sync.Mutex // in a bubble, where several goroutines use what follows
+
 	mem   *udp.MemNet
 	rng   entropy.Source
 	now   mono.Time
@@ -48,6 +51,13 @@ type Net struct {
 	later      []func()
 	verdicts   []impair.Verdict
 	steps      uint64
+
+	// Of a bubble.
+	began   time.Time // zero outside
+	sockets map[*waitingSocket]bool
+	dialed  []godwit.Conn
+	timer   *time.Timer // delivers what arrives next
+	timerAt mono.Time
 
 	tap func(from, to udp.Addr, data []byte) // sees every datagram sent, for tests of determinism
 }
@@ -70,31 +80,39 @@ func Run(t testing.TB, seed uint64, link Link, f func(t testing.TB, n *Net)) {
 // RunOptions is Run with options.
 func RunOptions(t testing.TB, seed uint64, link Link, o Options, f func(t testing.TB, n *Net)) {
 	t.Helper()
+	n := newNet(t, seed, link, o)
+	n.sim = &shard.Simulation{
+		Listen: n.listen, Client: n.client, Now: func() mono.Time { return n.now }, Seed: n.rng.Fork,
+		Start: n.start, Stop: n.stop, Wait: n.wait, Later: func(fn func()) { n.later = append(n.later, fn) }, RealTLS: o.TLS,
+	}
+	defer n.end()
+	defer n.sayFailed(seed, t.Failed())
+	f(t, n)
+}
+
+// newNet makes a network without anything on it.
+func newNet(t testing.TB, seed uint64, link Link, o Options) *Net {
 	var key [32]byte
 	for i := range 8 {
 		key[i] = byte(seed >> (8 * i))
 	}
 	n := &Net{
-		t: t, rng: entropy.New(key), now: mono.Time(time.Hour), limit: o.Limit, link: impair.Params(link).Config(),
-		links: make(map[[2]udp.Addr]*impair.Link),
+		t: t, rng: entropy.New(key), now: epoch, limit: o.Limit, link: impair.Params(link).Config(),
+		links: make(map[[2]udp.Addr]*impair.Link), sockets: make(map[*waitingSocket]bool),
 	}
 	if n.limit <= 0 {
 		n.limit = time.Hour
 	}
 	n.mem = udp.NewMemNet(n.path)
 	n.mem.Advance(n.now)
-	n.sim = &shard.Simulation{
-		Listen: n.listen, Client: n.client, Now: func() mono.Time { return n.now }, Seed: n.rng.Fork,
-		Start: n.start, Stop: n.stop, Wait: n.wait, Later: func(fn func()) { n.later = append(n.later, fn) }, RealTLS: o.TLS,
+	return n
+}
+
+// sayFailed logs the seed if the test has failed, and had not before.
+func (n *Net) sayFailed(seed uint64, before bool) {
+	if !before && n.t.Failed() {
+		n.t.Logf("godwittest: it failed with seed %d, at %v of virtual time", seed, n.Now())
 	}
-	defer n.end()
-	failed := t.Failed()
-	defer func() {
-		if !failed && t.Failed() {
-			t.Logf("godwittest: it failed with seed %d, at %v of virtual time", seed, n.Now())
-		}
-	}()
-	f(t, n)
 }
 
 // end closes what the test has left open.
@@ -122,12 +140,17 @@ func (n *Net) Config(cfg *godwit.Config) *godwit.Config {
 // the test if that fails.
 func (n *Net) Listen(cfg *godwit.Config) *godwit.Endpoint {
 	n.t.Helper()
+	n.mu.Lock()
 	n.nextHost++
-	e, err := godwit.Listen(fmt.Sprintf("10.1.0.%d:4242", n.nextHost), n.Config(cfg))
+	host := n.nextHost
+	n.mu.Unlock()
+	e, err := godwit.Listen(fmt.Sprintf("10.1.0.%d:4242", host), n.Config(cfg))
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	n.mu.Lock()
 	n.endpoints = append(n.endpoints, e)
+	n.mu.Unlock()
 	return e
 }
 
@@ -144,14 +167,36 @@ func (n *Net) Dial(e *godwit.Endpoint, cfg *godwit.Config) godwit.Conn {
 
 // TryDial is Dial for tests of failure; its errors are those of godwit.Dial.
 func (n *Net) TryDial(e *godwit.Endpoint, cfg *godwit.Config) (godwit.Conn, error) {
-	return godwit.Dial(context.Background(), e.Addr().String(), n.Config(cfg))
+	c, err := godwit.Dial(context.Background(), e.Addr().String(), n.Config(cfg))
+	if err == nil && n.bubble() {
+		n.mu.Lock()
+		n.dialed = append(n.dialed, c)
+		n.mu.Unlock()
+	}
+	return c, err
+}
+
+// bubble reports whether the network is one of Bubble.
+func (n *Net) bubble() bool { return !n.began.IsZero() }
+
+// epoch is what the clock shows when a network begins.
+const epoch = mono.Time(time.Hour)
+
+// clock returns the virtual time.
+func (n *Net) clock() mono.Time {
+	if n.bubble() {
+		return epoch.Add(time.Since(n.began))
+	}
+	return n.now
 }
 
 // Now returns the virtual time since the network began.
-func (n *Net) Now() time.Duration { return n.now.Sub(mono.Time(time.Hour)) }
+func (n *Net) Now() time.Duration { return n.clock().Sub(epoch) }
 
 // SetLink changes all links from now on. Datagrams under way arrive as they would have, and blackouts go on.
 func (n *Net) SetLink(l Link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.link = impair.Params(l).Config()
 	n.link.Blackouts = n.dark
 	for _, link := range n.links {
@@ -161,7 +206,10 @@ func (n *Net) SetLink(l Link) {
 
 // Blackout loses everything that is sent from now on for a while.
 func (n *Net) Blackout(d time.Duration) {
-	n.dark = append(n.dark, impair.Blackout{From: n.now, To: n.now.Add(d)})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.clock()
+	n.dark = append(n.dark, impair.Blackout{From: now, To: now.Add(d)})
 	n.link.Blackouts = n.dark
 	for _, link := range n.links {
 		link.SetConfig(n.link)
@@ -172,6 +220,10 @@ func (n *Net) Blackout(d time.Duration) {
 // be called in a handler.
 func (n *Net) Sleep(d time.Duration) {
 	n.t.Helper()
+	if n.bubble() {
+		time.Sleep(d)
+		return
+	}
 	if n.running {
 		n.t.Fatal("godwittest: Sleep was called from a handler")
 	}
@@ -191,12 +243,16 @@ func (n *Net) Sleep(d time.Duration) {
 // Until lets virtual time pass until ready returns true. It ends the test if that takes longer than the limit of the run.
 func (n *Net) Until(ready func() bool) {
 	n.t.Helper()
-	if err := n.wait(ready); err != nil {
+	wait := n.wait
+	if n.bubble() {
+		wait = n.waitBubble
+	}
+	if err := wait(ready); err != nil {
 		n.t.Fatal(err)
 	}
 }
 
-// Steps returns how many duty cycles of shards have run, for tests of determinism.
+// Steps returns how many duty cycles of shards have run, for tests of determinism; 0 in a bubble.
 func (n *Net) Steps() uint64 { return n.steps }
 
 // Rebind gives the client end of a dialed connection another port, as a NAT does that has forgotten a binding. The connection goes on.

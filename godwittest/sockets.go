@@ -51,6 +51,8 @@ func (n *Net) move(c godwit.Conn, network bool) {
 	if !ok {
 		n.t.Fatal("godwittest: only connections of Dial can move")
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	old := socket.SocketAddr(number)
 	host := old.AddrPort().Addr()
 	if network {
@@ -71,6 +73,10 @@ func (n *Net) socketOf(c godwit.Conn) (*udp.MemEndpoint, uint32, bool) {
 		return nil, 0, false
 	}
 	s := n.sim.ShardOf(c)
+	if w, waiting := s.Socket().(*waitingSocket); waiting {
+		number, ok := w.numberOf(s, r)
+		return w.mem, number, ok
+	}
 	for _, a := range n.actors {
 		if a.shard != s {
 			continue

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/godwittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -92,7 +93,7 @@ func (s *streams) all() []net.Conn {
 	return s.list
 }
 
-// ways are the networks and engines that everything is run over.
+// ways are the real networks and engines that everything is run over.
 var ways = []struct {
 	name           string
 	server, client godwit.Config
@@ -123,6 +124,15 @@ func TestGRPC(t *testing.T) {
 			(&world{service, server, conn}).suite(t)
 		})
 	}
+	// In virtual time; the subtests are those of the test outside its bubble.
+	t.Run("Simulated", func(t *testing.T) {
+		godwittest.Bubble(t, 5, lossy, func(_ *testing.T, n *godwittest.Net) {
+			e := n.Listen(nil)
+			service, server, stop := serve(t, e)
+			defer stop()
+			(&world{service, server, n.Dial(e, nil)}).suite(t)
+		})
+	})
 }
 
 // suite runs all tests on one connection, one after another.

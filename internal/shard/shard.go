@@ -219,8 +219,12 @@ func (s *Shard) Run() {
 	s.goroutine.Store(self)
 	running.Store(self, true)
 	defer running.Delete(self)
+	clock := s.cfg.Clock
+	if clock == nil {
+		clock = mono.Now
+	}
 	for {
-		now := mono.Now()
+		now := clock()
 		next := s.Step(now)
 		if s.stopped.Load() {
 			return
@@ -238,7 +242,7 @@ func (s *Shard) Run() {
 		}
 		d := mono.Duration(-1)
 		if next != mono.Never {
-			now = mono.Now()
+			now = clock()
 			d = max(next.Sub(now), 0)
 		}
 		s.socket.Wait(now, d)

@@ -6,8 +6,9 @@ import (
 	"godwit.example/godwit/internal/mono"
 )
 
-// Simulation takes the place of sockets, clock, goroutines and randomness, so that real endpoints run in virtual time on one
-// goroutine. Package godwittest provides it; a nil one is the real world.
+// Simulation takes the place of sockets, clock and randomness, so that real endpoints run in virtual time. Package godwittest provides it; a nil
+// one is the real world. With Wait it takes the place of goroutines too: everything runs on one. Without, shards run and callers wait as in
+// the real world, and Start, Stop and Later are not used.
 type Simulation struct {
 	// Listen opens the sockets of a server, Client those of a shard that dials.
 	Listen func(addr netip.AddrPort, shards int) ([]Socket, error)

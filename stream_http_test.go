@@ -1,9 +1,7 @@
 package godwit_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,39 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/nettest"
-
 	"godwit.example/godwit"
 )
-
-// lossy loses 5 % of the datagrams in each direction.
-func lossy() *godwit.Config {
-	link := godwit.Link{Loss: 0.05, Delay: time.Millisecond}
-	return &godwit.Config{Impair: &godwit.Impair{Send: link, Receive: link, Seed: 5}}
-}
-
-func TestAStreamIsANetConnUnderLoss(t *testing.T) {
-	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) { return streamPipe(t, lossy()) })
-}
-
-// streamPipe returns the two ends of a stream, of which the client's may have a bad network.
-func streamPipe(t testing.TB, client *godwit.Config) (c1, c2 net.Conn, stop func(), err error) {
-	e, dialed, accepted := streamConns(t, nil, client)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if c1, err = dialed.Stream(ctx); err != nil {
-		return nil, nil, nil, err
-	}
-	if c2, err = accepted.AcceptStream(ctx); err != nil {
-		return nil, nil, nil, err
-	}
-	return c1, c2, func() {
-		c1.Close()
-		c2.Close()
-		dialed.CloseWithError(0, "")
-		e.Close()
-	}, nil
-}
 
 // serveHTTP serves a handler on all streams of a new endpoint.
 func serveHTTP(t *testing.T, cfg *godwit.Config, h http.Handler) (e *godwit.Endpoint, stop func()) {
@@ -53,11 +20,16 @@ func serveHTTP(t *testing.T, cfg *godwit.Config, h http.Handler) (e *godwit.Endp
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e, serveHTTPOn(t, e, h)
+}
+
+// serveHTTPOn serves a handler on all streams of an endpoint. Stopping closes the endpoint.
+func serveHTTPOn(t *testing.T, e *godwit.Endpoint, h http.Handler) (stop func()) {
 	server := &http.Server{Handler: h}
 	served := make(chan error, 1)
 	l := e.NetListener()
 	go func() { served <- server.Serve(l) }()
-	return e, func() {
+	return func() {
 		server.Close()
 		if err := <-served; err != http.ErrServerClosed {
 			t.Error(err)
@@ -86,43 +58,6 @@ func httpClient(c godwit.Conn) (*http.Client, *int) {
 			return c.Stream(ctx)
 		},
 	}}, dials
-}
-
-func TestHTTPOverStreamsUnderLoss(t *testing.T) {
-	e, stop := serveHTTP(t, nil, echoHTTP)
-	defer stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	conn, err := godwit.Dial(ctx, e.Addr().String(), lossy())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	client, dials := httpClient(conn)
-	defer client.CloseIdleConnections()
-	var all sync.WaitGroup
-	for worker := range 4 {
-		all.Go(func() {
-			for i := range 25 {
-				body := bytes.Repeat([]byte(fmt.Sprint(worker, i, " ")), 1+i*300)
-				r, err := client.Post("http://godwit/", "text/plain", bytes.NewReader(body))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				got, err := io.ReadAll(r.Body)
-				r.Body.Close()
-				if err != nil || !bytes.Equal(got, body) || r.Header.Get("Method") != "POST" {
-					t.Errorf("request %d of %d: %d of %d bytes, %v", i, worker, len(got), len(body), err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-	if *dials > 8 {
-		t.Errorf("100 requests of 4 workers took %d streams: they are not kept alive", *dials)
-	}
 }
 
 // A handler for messages and streams for HTTP on the same connection, and more connections than anybody accepts.
