@@ -313,6 +313,8 @@ type ConnStats struct {
 	Rate int64
 	// Queued is what is sent by the application and not acknowledged, in bytes as Config.SendBuffer counts them.
 	Queued int
+	// Streams is how many byte streams there are, of both ends: one counts until both directions have ended and Close was called.
+	Streams int
 }
 
 // Stats returns the connection's figures. It takes a turn of the shard, a few microseconds when that is idle, and waits for it. In a Handler
@@ -334,7 +336,7 @@ func (c Conn) Stats() (ConnStats, error) {
 	}
 	return ConnStats{
 		RTT: st.RTT, MinRTT: st.MinRTT, RTTVar: st.RTTVar,
-		Window: st.Window, InFlight: st.InFlight, MaxDatagram: st.Datagram, Rate: st.Rate, Queued: st.Queued,
+		Window: st.Window, InFlight: st.InFlight, MaxDatagram: st.Datagram, Rate: st.Rate, Queued: st.Queued, Streams: st.Streams,
 	}, nil
 }
 

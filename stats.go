@@ -27,6 +27,12 @@ type Stats struct {
 	Refused               uint64 `json:"refused"`           // connections there was no room for
 	AuthorizeRefused      uint64 `json:"authorize_refused"` // clients turned away because 1,024 calls of Config.Authorize were under way
 	StreamsRefused        uint64 `json:"streams_refused"`   // streams reset because nobody accepted those of NetListener in time
+	StreamsOpened         uint64 `json:"streams_opened"`    // by this end
+	StreamsAccepted       uint64 `json:"streams_accepted"`  // opened by peers
+	StreamsReset          uint64 `json:"streams_reset"`     // directions of streams that either end gave up
+	StreamBytesSent       uint64 `json:"stream_bytes_sent"` // each once, as BytesSent; not among those
+	StreamBytesReceived   uint64 `json:"stream_bytes_received"`
+	StreamBytesRepeated   uint64 `json:"stream_bytes_repeated"` // sent again because they were lost
 	MessagesSent          uint64 `json:"messages_sent"`
 	MessagesReceived      uint64 `json:"messages_received"`
 	BytesSent             uint64 `json:"bytes_sent"`     // of payload
@@ -106,6 +112,12 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.RetriesSent += n.RetriesSent
 	st.RetriesSuppressed += n.RetriesSuppressed
 	st.Refused += n.Refused
+	st.StreamsOpened += n.Proto.StreamsOpened
+	st.StreamsAccepted += n.Proto.StreamsAccepted
+	st.StreamsReset += n.Proto.StreamsReset
+	st.StreamBytesSent += n.Proto.StreamBytesSent
+	st.StreamBytesReceived += n.Proto.StreamBytesReceived
+	st.StreamBytesRepeated += n.Proto.StreamBytesRetransmitted
 	st.MessagesSent += n.Proto.MessagesSent
 	st.MessagesReceived += n.Proto.MessagesReceived
 	st.BytesSent += n.Proto.BytesSent
@@ -159,6 +171,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
   shards %d, connections %d (%d half open), opened %d, closed %d, refused %d
   messages  sent %d (%.0f/s), received %d (%.0f/s), repeated %d, expired %d, superseded %d, evicted %d
   payload   sent %d B, received %d B
+  streams   opened %d, accepted %d, reset %d, refused %d; sent %d B, repeated %d B, received %d B
   packets   sent %d, received %d, lost %d (%.3f %%), spurious %d
   datagrams sent %d in %d trains (%.1f a train), received %d; %.1f B a sent message on the wire
   socket    %s engine, %d reads, %d writes, GSO %v, GRO %v, kernel drops %d
@@ -171,6 +184,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
 		st.MessagesSent, float64(st.MessagesSent)/seconds, st.MessagesReceived, float64(st.MessagesReceived)/seconds,
 		st.MessagesRetransmitted, st.Expired, st.Superseded, st.Evicted,
 		st.BytesSent, st.BytesReceived,
+		st.StreamsOpened, st.StreamsAccepted, st.StreamsReset, st.StreamsRefused, st.StreamBytesSent, st.StreamBytesRepeated, st.StreamBytesReceived,
 		st.PacketsSent, st.PacketsReceived, st.PacketsLost, 100*ratio(st.PacketsLost, st.PacketsSent), st.PacketsSpurious,
 		st.DatagramsSent, st.Trains, ratio(st.DatagramsSent, st.Trains), st.DatagramsReceived, ratio(st.WireBytesSent, st.MessagesSent),
 		st.Engine, st.ReadCalls, st.WriteCalls, st.GSO, st.GRO, st.KernelDrops,

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/nettest"
-
 	"godwit.example/godwit"
 )
 
@@ -32,10 +30,6 @@ func streamConns(t testing.TB, server, client *godwit.Config) (e *godwit.Endpoin
 		t.Fatal(err)
 	}
 	return e, dialed, accepted
-}
-
-func TestAStreamIsANetConn(t *testing.T) {
-	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) { return streamPipe(t, nil) })
 }
 
 func TestAStreamEndsInEachDirection(t *testing.T) {
@@ -110,4 +104,49 @@ func TestStreamsBeyondTheBacklogAreReset(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func TestStatsCountStreams(t *testing.T) {
+	e, dialed, accepted := streamConns(t, nil, nil)
+	defer e.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for i := range 3 {
+		c, err := dialed.Stream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := accepted.AcceptStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(make([]byte, 100_000)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(s, make([]byte, 100_000)); err != nil {
+			t.Fatal(err)
+		}
+		if i < 2 {
+			continue // two stay open
+		}
+		if err := c.(*godwit.Stream).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		if _, err := s.Write([]byte("back")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.(*godwit.Stream).Reset(9); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	waitFor(t, 5*time.Second, "two streams are left, of which both ends have counted everything", func() bool {
+		st, err := accepted.Stats()
+		s, c := e.Stats(), dialed.Endpoint().Stats()
+		return err == nil && st.Streams == 2 && s.StreamsAccepted == 3 && c.StreamsOpened == 3 && s.StreamsOpened == 0 &&
+			s.StreamBytesReceived == 300_000 && c.StreamBytesSent == 300_000 && s.StreamsReset == 1 && c.StreamsReset == 1 && s.BytesReceived == 0
+	})
 }

@@ -44,6 +44,11 @@ type Stats struct {
 	PoolRefused                    uint64 // the memory pool had no block
 	PathChanges, PathRejected      uint64
 	CryptoOverflow                 uint64 // connections closed by a full CRYPTO buffer
+
+	StreamsOpened, StreamsAccepted       uint64 // byte streams of this end; of the peer
+	StreamsReset                         uint64 // directions of streams that were given up: RESET_STREAM frames due, and received
+	StreamBytesSent, StreamBytesReceived uint64 // put on the wire first / delivered
+	StreamBytesRetransmitted             uint64
 }
 
 // Mode says what a channel promises for its messages.

@@ -159,6 +159,7 @@ func (c *Conn) own(id uint64) *stream {
 		for ordinal(id) >= st.opened {
 			s := st.add(wire.MinStream + st.opened*streamStep + id&1)
 			st.opened++
+			c.sh.Stats.StreamsOpened++
 			s.announce = true
 			st.settle(s)
 		}
@@ -184,6 +185,7 @@ func (c *Conn) named(id uint64) (*stream, wire.ErrorCode) {
 		for n >= st.seen {
 			s := st.add(wire.MinStream + st.seen*streamStep + id&1)
 			st.seen++
+			c.sh.Stats.StreamsAccepted++
 			st.m.event(Event{Kind: EventStreamOpen, ID: s.id})
 		}
 	}
@@ -302,6 +304,14 @@ func (c *Conn) StreamLimit() Event {
 		first++
 	}
 	return Event{Kind: EventStreamLimit, ID: c.peerStreams, Key: first}
+}
+
+// Streams returns how many streams there are, of both ends.
+func (c *Conn) Streams() int {
+	if c.streams == nil {
+		return 0
+	}
+	return len(c.streams.list)
 }
 
 // Stream does what a command says. A stream that is over is left alone.

@@ -114,9 +114,11 @@ func (st *streams) receive(s *stream, offset uint64, data []byte, fin bool) wire
 			return code
 		}
 	default:
+		before := s.next
 		st.m.event(Event{Kind: EventStreamData, ID: s.id, Payload: data[s.next-offset:]})
 		s.next = end
 		st.deliver(s)
+		st.m.sh.Stats.StreamBytesReceived += s.next - before
 	}
 	if s.next == s.final {
 		s.over = true
@@ -237,6 +239,7 @@ func (c *Conn) handleReset(id, reason, size uint64, n int) (int, wire.ErrorCode)
 		return n, wire.NoError
 	}
 	s.over = true
+	st.m.sh.Stats.StreamsReset++
 	s.due &^= dueStop | dueMax
 	st.dropPieces(s)
 	st.giveBack(size - s.next)

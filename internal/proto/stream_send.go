@@ -242,11 +242,13 @@ func (st *streams) appendFrame(s *stream, w *packetWriter, budget int) bool {
 	s.announce = false
 	if len(s.lost) > 0 {
 		mark.Hit(markStreamLost)
+		st.m.sh.Stats.StreamBytesRetransmitted += uint64(n)
 		s.lost.sub(uint32(from-s.base), uint32(from-s.base)+uint32(n))
 		return true
 	}
 	s.sent += uint64(n)
 	st.m.reserved += uint64(n)
+	st.m.sh.Stats.StreamBytesSent += uint64(n)
 	return true
 }
 
@@ -313,6 +315,7 @@ func (st *streams) resetSend(s *stream, code uint64) {
 	st.writable(s, st.dropQueue(s))
 	s.base, s.end = s.sent, s.sent
 	s.reset, s.sendCode, s.announce = isDue, code, false
+	st.m.sh.Stats.StreamsReset++
 	st.want(s, dueReset)
 }
 

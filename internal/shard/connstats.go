@@ -20,6 +20,7 @@ type ConnStats struct {
 	Window, InFlight, Datagram int   // bytes: congestion window, sent and not acknowledged, largest datagram
 	Rate                       int64 // bytes a second that congestion control expects to get through; 0 = not known yet
 	Queued                     int   // bytes that senders have reserved, 32 a message more than its payload
+	Streams                    int   // that are not over, of both ends
 }
 
 // ErrOtherShard is returned by ConnStats on the goroutine of another shard: two that waited for each other would wait for ever.
@@ -62,7 +63,7 @@ func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
 		State: p.conn.State(), RTT: rtt.Smoothed, MinRTT: rtt.Min, RTTVar: rtt.Var,
 		Window: p.conn.Congestion().Window(), InFlight: p.conn.BytesInFlight(), Datagram: p.conn.MaxDatagram(),
 		Rate:   p.conn.SuggestedRate(),
-		Queued: int(s.slots.at(r.Slot).account.Load() & accountMask),
+		Queued: int(s.slots.at(r.Slot).account.Load() & accountMask), Streams: p.conn.Streams(),
 	}, true
 }
 

@@ -96,6 +96,7 @@ type testApp struct {
 	open     func(s *Shard, r Ref) bool
 	message  func(s *Shard, r Ref, ev *proto.Event) bool
 	writable func(s *Shard, r Ref)
+	stream   func(s *Shard, r Ref, ev *proto.Event) bool
 	opened   []Ref
 	closed   []Closed
 	freed    int
@@ -120,7 +121,9 @@ func (a *testApp) Outcome(_ *Shard, _ Ref, _ uint64, o proto.Outcome) {
 	a.outcomes = append(a.outcomes, o)
 }
 
-func (a *testApp) Stream(*Shard, Ref, *proto.Event) bool { return true }
+func (a *testApp) Stream(s *Shard, r Ref, ev *proto.Event) bool {
+	return a.stream == nil || a.stream(s, r, ev)
+}
 
 func (a *testApp) Writable(s *Shard, r Ref) {
 	if a.writable != nil {

@@ -215,7 +215,7 @@ func checkVarz(t *testing.T, b jsonBanner) {
 	if page.Listen != b.Listen || page.Pin != b.Pin || page.App != "echo" || page.Process.PID == 0 || page.Process.CPU == nil {
 		t.Errorf("/varz:\n%s", text)
 	}
-	for _, key := range []string{"uptime_ns", "engine", "kernel_drops", "messages_received", "gso", "receive_buffer", "buffer_hint", "impaired"} {
+	for _, key := range []string{"uptime_ns", "engine", "kernel_drops", "messages_received", "streams_accepted", "stream_bytes_received", "gso", "receive_buffer", "buffer_hint", "impaired"} {
 		if _, ok := page.Endpoint[key]; !ok {
 			t.Errorf("/varz has no endpoint.%s", key)
 		}
