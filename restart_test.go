@@ -18,7 +18,7 @@ import (
 
 // Some tests need a process that can be killed. It is this test binary, started again with roleEnv set.
 const (
-	roleEnv     = "GODWIT_TEST_ROLE" // "server" or "client"
+	roleEnv     = "GODWIT_TEST_ROLE" // "server", "client" or "bench"
 	addrEnv     = "GODWIT_TEST_ADDR"
 	identityEnv = "GODWIT_TEST_IDENTITY"
 )
@@ -29,7 +29,7 @@ func init() {
 		return
 	}
 	cfg := &godwit.Config{Identity: os.Getenv(identityEnv)}
-	if err := map[string]func(string, *godwit.Config) error{"server": beServer, "client": beClient}[role](os.Getenv(addrEnv), cfg); err != nil {
+	if err := map[string]func(string, *godwit.Config) error{"server": beServer, "client": beClient, "bench": beBenchServer}[role](os.Getenv(addrEnv), cfg); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -52,7 +52,7 @@ func beClient(addr string, cfg *godwit.Config) error {
 }
 
 // start runs this test binary in a role and returns what kills it, at once and without a word to anybody.
-func start(t *testing.T, role, addr, identity string) (kill func()) {
+func start(t testing.TB, role, addr, identity string) (kill func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, addrEnv+"="+addr, identityEnv+"="+identity)
@@ -75,7 +75,7 @@ func start(t *testing.T, role, addr, identity string) (kill func()) {
 }
 
 // freePort returns an address whose port nobody has at the moment.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
