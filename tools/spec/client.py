@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import codec
+from checking import Failure, expect
 from codec import HANDSHAKE, INITIAL, SHORT, VERSION, ChannelEntry, Frame
 from connection import CE, ECT0, Connection
 from messages import LATEST, ORDERED, OVERHEAD, SEQUENCED, UNORDERED, UNRELIABLE
 from protection import SUITES, initial_keys
 from refusals import PLAIN_MODE_MISMATCH, REFUSALS, Hello, Packets
+from stream_checks import STREAM_CHECKS
 from tls import EARLY_DATA
 
 UNKNOWN_VERSION = 0x0A1A2A3A
@@ -42,15 +44,6 @@ class Server:
 
     def connection(self, **options):
         return Connection(self.address, self.pin, **self.options | options)
-
-
-class Failure(Exception):
-    """A check does not hold."""
-
-
-def expect(condition, what):
-    if not condition:
-        raise Failure(what)
 
 
 def answer(server, datagram, timeout):
@@ -539,6 +532,7 @@ def checks(keylog):
         stalled("BLOCKED", dict(initial_max_data=4500)),
     ]
     both += [lost_to_server, lost_to_client, lost_unreliable, duplicates, spoilt]
+    both += STREAM_CHECKS
     both += [rebinding, path_challenge, datagram_size, congestion_marks, close, closing, idle]
     return encrypted + both + [refused(r) for r in REFUSALS], both
 

@@ -11,6 +11,7 @@ from codec import HANDSHAKE, INITIAL, RETRY, SHORT, VERSION, VERSION_NEGOTIATION
 from messages import CARRIERS, CONTROL, RELIABLE, Messages
 from protection import CHECKSUM_LABEL, SUITES, Keys, OpenError, PlainKeys, initial_keys, retry_tag
 from recovery import MAX_DATAGRAM, SENT_RANGES, Recovery, Sent, Space, Violation, eliciting
+from streams import about_stream
 from tls import ALPN, Handshake
 
 MAX_ACK_DELAY = 0.025
@@ -320,7 +321,7 @@ class Connection:
             return False
         if frame.name in CARRIERS:
             return self.messages.outgoing[frame.channel].mode in RELIABLE
-        if frame.name in CONTROL and frame.name != "SKIP":
+        if about_stream(frame) or frame.name in CONTROL and frame.name != "SKIP":
             return self.messages.current(frame)
         return True
 
@@ -506,7 +507,7 @@ class Connection:
         elif frame.name == "ACK_FREQUENCY":
             if frame.sequence > self.ack_frequency:
                 self.ack_frequency, self.ack_threshold = frame.sequence, frame.threshold
-        elif frame.name in CARRIERS + CONTROL:
+        elif frame.name in CARRIERS + CONTROL or about_stream(frame):
             self.messages.receive(frame)
         elif frame.name not in ("PADDING", "PING", "IMMEDIATE_ACK", "NEW_TOKEN"):
             raise Violation(f"{frame.name} from a server")

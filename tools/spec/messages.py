@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from codec import Frame
 from recovery import Violation
+from streams import Streams, about_stream
 
 ORDERED, UNORDERED, LATEST, SEQUENCED, UNRELIABLE = range(5)
 RELIABLE = (ORDERED, UNORDERED, LATEST)
@@ -201,6 +202,7 @@ class Messages:
         self.withhold = False
         self.owed = []
         self.seen = {}
+        self.streams = Streams(self, own, peer)
 
     # Sending
 
@@ -222,18 +224,25 @@ class Messages:
                         channel.blocked_at = channel.limit
                         self.frames.append(Frame("CHANNEL_BLOCKED", channel=channel.channel, limit=channel.limit))
                     break
-                if cost and self._reserved() + cost > self.send_limit:
-                    if self.blocked_at != self.send_limit:
-                        self.blocked_at = self.send_limit
-                        self.frames.append(Frame("BLOCKED", limit=self.send_limit))
+                if cost and cost > self.credit():
+                    self.say_blocked()
                     break
                 self.frames.extend(channel.begin())
+        self.streams.begin()
 
-    def _reserved(self):
-        return sum(channel.reserved for channel in self.outgoing)
+    def credit(self):
+        """What is left of the connection's credit."""
+        return self.send_limit - sum(channel.reserved for channel in self.outgoing) - self.streams.reserved()
+
+    def say_blocked(self):
+        if self.blocked_at != self.send_limit:
+            self.blocked_at = self.send_limit
+            self.frames.append(Frame("BLOCKED", limit=self.send_limit))
 
     def current(self, frame):
         """Whether a frame about credit, which was lost, still says what holds."""
+        if about_stream(frame):
+            return self.streams.wanted(frame)
         if frame.name == "MAX_DATA":
             return frame.limit == self.limit
         if frame.name == "BLOCKED":
@@ -253,6 +262,8 @@ class Messages:
         if frame.name == "MAX_DATA":
             self.send_limit = max(self.send_limit, frame.limit)
             self.begin()
+        elif about_stream(frame):
+            self.streams.receive(frame)
         elif frame.name == "MAX_CHANNEL":
             channel = self.outgoing[frame.channel]
             channel.limit = max(channel.limit, frame.limit)
@@ -300,12 +311,12 @@ class Messages:
 
     def _check_credit(self):
         over = [c.channel for c in self.incoming if c.mode in RELIABLE and c.total() > c.limit]
-        if over or sum(c.total() for c in self.incoming) > self.limit:
+        if over or sum(c.total() for c in self.incoming) + self.streams.total() > self.limit:
             raise Violation(f"more credit used than granted, channels {over}")
 
     def grant(self, asked):
         """Raises limits when half a window came back, or when the peer asked and anything did."""
-        released = sum(c.released for c in self.incoming)
+        released = sum(c.released for c in self.incoming) + self.streams.released()
         if self._worth(self.limit, released + self.window, self.window, asked):
             self.limit = released + self.window
             self.frames.append(Frame("MAX_DATA", limit=self.limit))
@@ -313,6 +324,7 @@ class Messages:
             if c.mode in RELIABLE and self._worth(c.limit, c.released + c.window, c.window, asked):
                 c.limit = c.released + c.window
                 self.frames.append(Frame("MAX_CHANNEL", channel=c.channel, limit=c.limit))
+        self.streams.grant(self._worth, asked)
 
     @staticmethod
     def _worth(limit, possible, window, asked):

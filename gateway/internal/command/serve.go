@@ -141,6 +141,9 @@ func (f *serveFlags) serve(ctx context.Context, out, errOut io.Writer) error {
 		return listenHint(f.listen, err)
 	}
 	defer ep.Close()
+	streams := ep.NetListener()
+	defer streams.Close()
+	go app.EchoStreams(streams)
 	b := &banner{flags: f, ep: ep}
 	if f.admin != "off" {
 		pages, err := admin.Start(f.admin, func() any { return newVarz(f, ep) })
