@@ -35,10 +35,9 @@ type Stream struct {
 	written uint64
 
 	mu       sync.Mutex
-	in       []byte // received from the shard and not taken
-	off      int    // up to where it was
-	owed     int    // bytes taken that the shard was not told of
-	readErr  error  // behind in
+	in       inbox // received from the shard and not taken
+	owed     int   // bytes taken that the shard was not told of
+	readErr  error // behind in
 	writeErr error
 	pending  int // bytes written and not acknowledged, 32 a write more
 	closed   bool
@@ -48,6 +47,9 @@ type Stream struct {
 
 // smallWrite is what a stream may write whatever others have, so that none is starved of the buffer.
 const smallWrite = 4 << 10
+
+// maxRead is the most that one Read takes: while it copies, the shard cannot put more in.
+const maxRead = 32 << 10
 
 func newStream(t *streamTable, id uint64) *Stream {
 	s := &Stream{
@@ -89,19 +91,12 @@ func (s *Stream) take(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	case s.readBy.passed(s.table):
 		return 0, os.ErrDeadlineExceeded
-	case s.off == len(s.in):
+	case s.in.size == 0:
 		return 0, s.readErr
 	}
-	n := copy(p, s.in[s.off:])
-	s.off += n
+	n := s.in.take(p[:min(len(p), maxRead)])
 	s.owed += n
-	if s.off == len(s.in) {
-		s.in, s.off = s.in[:0], 0
-		if cap(s.in) > largeInbox {
-			s.in = nil
-		}
-	}
-	if s.owed >= debtLimit || len(s.in) == 0 {
+	if s.owed >= debtLimit || s.in.size == 0 {
 		s.command(proto.StreamCommand{Ops: proto.StreamRead, Read: s.owed})
 		s.owed = 0
 	}
@@ -111,7 +106,7 @@ func (s *Stream) take(p []byte) (int, error) {
 func (s *Stream) mayRead() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closed || s.off < len(s.in) || s.readErr != nil
+	return s.closed || s.in.size > 0 || s.readErr != nil
 }
 
 // Write writes all of p, and waits while the stream's share of the send buffer is full. When it returns, p was copied, not sent.
@@ -260,8 +255,9 @@ func (s *Stream) close(how proto.StreamOps, code uint64) error {
 		return net.ErrClosed
 	}
 	s.closed = true
-	read := s.owed + len(s.in) - s.off
-	s.in, s.off, s.owed = nil, 0, 0
+	read := s.owed + s.in.size
+	s.in.drop()
+	s.owed = 0
 	s.mu.Unlock()
 	s.readBy.set(s.table, time.Time{}) // their timers have nobody to wake any more
 	s.writeBy.set(s.table, time.Time{})
@@ -316,11 +312,7 @@ func (s *Stream) event(ev *proto.Event) bool {
 		if s.closed {
 			return true
 		}
-		if s.off > 0 && len(s.in)+len(ev.Payload) > cap(s.in) {
-			s.in = s.in[:copy(s.in, s.in[s.off:])]
-			s.off = 0
-		}
-		s.in = append(s.in, ev.Payload...)
+		s.in.put(ev.Payload)
 		wakeOne(s.readable)
 	case proto.EventStreamEnd:
 		s.failRead(io.EOF)

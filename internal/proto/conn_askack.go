@@ -5,8 +5,8 @@ import (
 	"godwit.example/godwit/internal/wire"
 )
 
-// askState is the sender's side of the ACK rhythm (draft-ietf-quic-ack-frequency): a sender that fills its window wants
-// an ACK after every second packet, all others save the datagrams.
+// askState is the sender's side of the ACK rhythm (draft-ietf-quic-ack-frequency): a sender that fills its window, or the send buffer, which
+// only ACKs make room in, wants an ACK after every second packet, all others save the datagrams.
 type askState struct {
 	seq        uint64 // of the next ACK_FREQUENCY
 	peerNext   uint64 // sequence numbers of the peer below this are old
@@ -19,6 +19,7 @@ type askState struct {
 const (
 	windowLimitedThreshold = 2       // ack-eliciting packets an ACK
 	lazyThreshold          = 1 << 14 // on the wire: let the timer alone decide
+	bufferShare            = 2       // of the send buffer, what one stream may fill
 )
 
 // shortTTL is the time to live, in PTOs, up to which a message asks for its acknowledgment at once: one that waited for max_ack_delay
@@ -58,7 +59,7 @@ func (a *askState) lost(seq uint64) {
 	}
 }
 
-// askForAcks appends ACK_FREQUENCY when the sender begins or ceases to be limited by its window, and IMMEDIATE_ACK
+// askForAcks appends ACK_FREQUENCY when the sender begins or ceases to be limited by its window or buffer, and IMMEDIATE_ACK
 // when a packet should be acknowledged at once. It goes before the data, which would leave it no room in full packets.
 func (c *Conn) askForAcks(s *space, b []byte, limit int, data bool) []byte {
 	a := &c.ackAsk
@@ -66,7 +67,7 @@ func (c *Conn) askForAcks(s *space, b []byte, limit int, data bool) []byte {
 		return b
 	}
 	want := uint8(0)
-	half := c.cc.Window() / 2
+	half := min(c.cc.Window(), c.sh.Config.SendBuffer/bufferShare) / 2
 	switch {
 	case data && c.bytesInFlight+len(b) >= half:
 		want = windowLimitedThreshold

@@ -99,6 +99,27 @@ func TestRecoveryACKsEverySecondPacketWhenTheSenderAsks(t *testing.T) {
 	r.got = r.only(1)
 }
 
+// A sender whose buffer is smaller than its window waits for ACKs just the same: they make the room.
+func TestRecoveryAsksForACKsWhileItsBufferIsFull(t *testing.T) {
+	for buffer, want := range map[int]int{8_000: 1, 1 << 20: 0} {
+		r := newScript(t, func(c *Config) { c.Congestion, c.SendBuffer = uint8(congestion.NewReno), buffer })
+		for range 3 {
+			r.s.say(0, text(1, 1000))
+		}
+		r.s.flush()
+		asked := 0
+		for _, g := range r.got {
+			if strings.Contains(g.text, "ACK_FREQUENCY(1)") {
+				asked++
+			}
+		}
+		if asked != want {
+			t.Errorf("with a buffer of %d bytes it asked %d times for an ACK every second packet, want %d: %v", buffer, asked, want, r.got)
+		}
+		r.got = nil
+	}
+}
+
 func TestRecoveryAsksForACKsWhileItsWindowIsFull(t *testing.T) {
 	r := newScript(t, func(c *Config) { c.Congestion = uint8(congestion.NewReno) })
 	for range 30 {
