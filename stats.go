@@ -54,7 +54,8 @@ type Stats struct {
 	GroupSends            uint64 `json:"group_sends"`         // calls of Group.Send
 	GroupItems            uint64 `json:"group_items"`         // messages that shards took for them, at most one a call and shard
 	GroupDeliveries       uint64 `json:"group_deliveries"`    // of those, messages given to a member
-	GroupSkipped          uint64 `json:"group_skipped"`       // not given, because it had no room
+	GroupSkipped          uint64 `json:"group_skipped"`       // not given: it had no room or was closed meanwhile, or the TTL was over
+	GroupOverflows        uint64 `json:"group_overflows"`     // times that too many messages waited for members, so that all of a group were given theirs out of turn
 	GroupRefused          uint64 `json:"group_refused"`       // group messages that a shard's mailbox had no room for
 	Unread                uint64 `json:"unread"`              // unreliable messages dropped because Receive, or a worker of Async, was too slow
 	Strays                uint64 `json:"strays"`              // datagrams of no connection
@@ -139,6 +140,7 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.GroupItems += n.GroupItems
 	st.GroupDeliveries += n.GroupDeliveries
 	st.GroupSkipped += n.GroupSkipped
+	st.GroupOverflows += n.GroupOverflows
 	st.Strays += n.Strays
 	st.Malformed += n.Malformed
 	st.FailedPackets += n.FailedPackets

@@ -171,14 +171,16 @@ func (s *Shard) closeItem(now mono.Time, i item, reason string) {
 	if p == nil {
 		return
 	}
-	s.leaveAll(i.slot&slotMask, p)
+	slot := i.slot & slotMask
+	s.handOut(now, slot, p)
+	s.leaveAll(slot, p)
 	if i.kind == itemShutdown {
 		p.conn.Shutdown(now, i.code, reason)
 	} else {
 		p.conn.Close(now, i.kind == itemClose, i.code, reason)
 	}
-	s.drain(now, i.slot&slotMask, p)
-	s.touch(i.slot&slotMask, p)
+	s.drain(now, slot, p)
+	s.touch(slot, p)
 }
 
 // Consumed says that the application is done with messages for which App.Message returned false.
@@ -271,6 +273,7 @@ func (s *Shard) send(now mono.Time, i *item, id mem.ChunkID, payload []byte, off
 		s.slots.at(slot).account.Add(-cost)
 		return
 	}
+	s.handOut(now, slot, p) // what was sent before
 	m := &s.message
 	m.Channel, m.Key, m.Tag, m.TTL = i.channel, i.key, i.tag, i.ttl
 	m.Chunk, m.Offset, m.Payload = id, off, payload
@@ -301,11 +304,11 @@ func (s *Shard) command(now mono.Time, i *item, payload []byte) {
 			s.touch(i.slot&slotMask, p)
 		}
 	case itemJoin:
-		s.join(i)
+		s.join(now, i)
 	case itemLeave:
-		s.leave(i)
+		s.leave(now, i)
 	case itemDisband:
-		s.disband(i)
+		s.disband(now, i)
 	case itemStream:
 		s.stream(now, i)
 	}

@@ -14,6 +14,7 @@ func (s *Shard) Drain(code uint64, empty func()) {
 		s.drained = empty
 		s.every(func(slot uint32, p *peer) {
 			s.slots.at(slot).shut(p.gen)
+			s.handOut(now, slot, p)
 			s.leaveAll(slot, p)
 			p.conn.Leave(now, wire.ErrorCode(code))
 			s.drain(now, slot, p)

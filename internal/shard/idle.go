@@ -38,6 +38,9 @@ func (s *Shard) rest(now mono.Time) {
 	s.counters.Rests++
 	s.in.Trim()
 	s.mailbox.Trim()
+	if s.backlog.count == 0 {
+		s.backlog.entries, s.backlog.free, s.backlog.due = nil, 0, nil
+	}
 	s.spares = s.chunks.TakeSpare(s.spares[:0])
 	clear(s.spares[:cap(s.spares)])
 	clear(s.bufs[:cap(s.bufs)])

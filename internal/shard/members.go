@@ -1,11 +1,6 @@
 package shard
 
-import (
-	"godwit.example/godwit/internal/mem"
-	"godwit.example/godwit/internal/mono"
-	"godwit.example/godwit/internal/proto"
-	"godwit.example/godwit/internal/wire"
-)
+import "godwit.example/godwit/internal/mono"
 
 // members is a group as one of its shards has it. A member is a connection that lives: it leaves when it ends or is closed, so nothing has to be
 // asked about it when there is something to send.
@@ -13,6 +8,13 @@ type members struct {
 	id   uint64
 	part *groupPart
 	list []member
+
+	head, tail uint32   // index + 1 of its first and last message in the backlog, 0 = none
+	before     *members // with messages there
+	behind     *members
+	until      uint64 // number of the newest message when this round over the members began; 0 = it did not begin
+	place      int    // members from here on were looked at in this round
+	waiting    bool   // one of them takes its messages later
 }
 
 type member struct {
@@ -47,18 +49,19 @@ func (s *Shard) group(id uint64) *members {
 	return g
 }
 
-// join makes a connection a member, if it still can be one and is none yet.
-func (s *Shard) join(i *item) {
+// join makes a connection a member, if it still can be one and is none yet. It gets what the group is sent from now on.
+func (s *Shard) join(now mono.Time, i *item) {
 	g, p := s.group(i.group), s.find(i.slot, i.gen)
 	slot := i.slot & slotMask
 	shared := s.slots.at(slot)
-	if g == nil || p == nil || shared.State(i.gen) != slotOpen || s.seatIn(p, g) != nil {
+	if g == nil || p == nil || p.left || s.seatIn(p, g) != nil {
 		shared.groups.Add(-1)
 		if g != nil {
 			g.part.reach.Add(-1)
 		}
 		return
 	}
+	s.handOut(now, slot, p) // what waits for it now is not this group's
 	at := s.freeSeat
 	if at != 0 {
 		at--
@@ -83,7 +86,7 @@ func (s *Shard) seatIn(p *peer, g *members) (link *uint32) {
 }
 
 // leave ends one membership.
-func (s *Shard) leave(i *item) {
+func (s *Shard) leave(now mono.Time, i *item) {
 	g := s.group(i.group)
 	if g == nil {
 		return
@@ -91,13 +94,17 @@ func (s *Shard) leave(i *item) {
 	g.part.leaving.Add(-1)
 	if p := s.find(i.slot, i.gen); p != nil {
 		if link := s.seatIn(p, g); link != nil {
-			s.vacate(link, i.slot&slotMask)
+			slot := i.slot & slotMask
+			s.handOut(now, slot, p)
+			s.touch(slot, p)
+			s.vacate(link, slot)
 		}
 	}
 }
 
-// leaveAll ends all memberships of a connection.
+// leaveAll ends all memberships of a connection, for good.
 func (s *Shard) leaveAll(slot uint32, p *peer) {
+	p.left = true
 	for p.seats != 0 {
 		s.vacate(&p.seats, slot)
 	}
@@ -124,11 +131,12 @@ func (s *Shard) vacate(link *uint32, slot uint32) {
 }
 
 // disband ends a group.
-func (s *Shard) disband(i *item) {
+func (s *Shard) disband(now mono.Time, i *item) {
 	g := s.group(i.group)
 	if g == nil {
 		return
 	}
+	s.handOutAll(now, g)
 	for n := len(g.list); n > 0; n = len(g.list) {
 		slot := g.list[n-1].slot
 		s.vacate(s.seatIn(s.at(slot), g), slot)
@@ -137,71 +145,4 @@ func (s *Shard) disband(i *item) {
 	if len(s.groups) == 0 {
 		s.groups, s.seats, s.freeSeat = nil, nil, 0
 	}
-}
-
-// fanOut gives a group's message to its members. It lies in the senders' chunk once, and every member's queue refers to it there. Members are
-// taken from the end, so that one who leaves meanwhile is replaced by one who has been served.
-func (s *Shard) fanOut(now mono.Time, i *item, id mem.ChunkID, payload []byte, off uint32) {
-	g := s.group(i.group)
-	if g == nil {
-		return
-	}
-	cost := int64(len(payload) + wire.CreditOverhead)
-	g.part.mail.Add(-cost)
-	s.counters.GroupItems++
-	except := noSlot
-	if i.slot != noSlot && s.find(i.slot, i.gen) != nil {
-		except = i.slot & slotMask
-	}
-	reliable := s.cfg.Proto.Channels[i.channel].Mode.Reliable()
-	for k := len(g.list) - 1; k >= 0; k-- {
-		slot := g.list[k].slot
-		if slot == except {
-			continue
-		}
-		p := s.at(slot)
-		result := proto.SendBlocked
-		if s.charge(slot, p, cost, reliable) {
-			m := &s.message // a handler that ran for the member before may have used it
-			m.Channel, m.Key, m.Tag, m.TTL = i.channel, i.key, i.tag, i.ttl
-			m.Chunk, m.Offset, m.Payload = id, off, payload
-			if result = p.conn.Send(now, m); result != proto.SendOK {
-				s.credit(slot, p, cost)
-			}
-		}
-		s.served(slot, p, i.tag, result)
-		if len(s.shared.Events) > 0 {
-			s.drain(now, slot, p)
-		}
-		s.touch(slot, p)
-	}
-}
-
-// charge takes a message's credit from a member's account, as a sender to it alone does.
-func (s *Shard) charge(slot uint32, p *peer, cost int64, reliable bool) bool {
-	shared := s.slots.at(slot)
-	used := shared.account.Add(cost) & accountMask
-	if reliable && used > s.sendBuffer {
-		shared.account.Add(-cost)
-		return false
-	}
-	p.held += cost
-	return true
-}
-
-// served counts what became of a group's message at one member. One that did not take it hears no more of it than its outcome.
-func (s *Shard) served(slot uint32, p *peer, tag uint64, result proto.SendResult) {
-	if result == proto.SendOK {
-		s.counters.GroupDeliveries++
-		return
-	}
-	s.counters.GroupSkipped++
-	if tag == 0 || p.ended {
-		return
-	}
-	o := proto.Refused
-	if result == proto.SendClosed {
-		o = proto.Unknown
-	}
-	s.outcome(p, Ref{slot | s.index, p.gen}, tag, o)
 }

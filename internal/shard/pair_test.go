@@ -314,6 +314,9 @@ func (w *world) over() {
 		if n := s.shared.Pool.InUse(); n != 0 {
 			w.t.Errorf("shard %d: %d blocks of the pool are in use", i, n)
 		}
+		if n, waits := s.chunks.InUse(), s.backlog.count; n != 0 || waits != 0 {
+			w.t.Errorf("shard %d: %d chunks are in use, %d messages wait for groups", i, n, waits)
+		}
 		for slot := range uint32(len(s.peers) * peerChunk) {
 			if a := s.slots.at(slot).account.Load(); a != 0 {
 				w.t.Errorf("shard %d: the account of slot %d ends at %#x", i, slot, a)

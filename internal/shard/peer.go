@@ -18,6 +18,7 @@ type peer struct {
 	deadline mono.Time  // as the wheel has it
 	keysDrop mono.Time  // when the keys of the last phase go; mono.Never
 	coldAt   mono.Time  // when its cipher objects go if no packet comes or goes before; mono.Never
+	taken    uint64     // number of the newest message that its groups had been sent when it last took some
 	packets  uint64     // that had come and gone when coldAt was set
 	next     uint32     // slot+1 of the next peer in the dirty queue or the free list
 	gen      uint32
@@ -27,6 +28,7 @@ type peer struct {
 	dirty    bool
 	open     bool // App.Open was called
 	ended    bool // EventClosed was seen
+	left     bool // it joins no group any more
 	proven   bool // the peer's address is proven: packets may be held back for it
 	ownSock  bool // the socket is the connection's own
 }
@@ -183,6 +185,7 @@ func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 
 // ended tells the application that a connection is over: no message will come any more.
 func (s *Shard) ended(slot uint32, p *peer, c *Closed) {
+	s.forsake(slot, p)
 	p.ended = true
 	s.leaveAll(slot, p)
 	c.Open = p.open

@@ -156,6 +156,7 @@ type Shard struct {
 	groups   map[uint64]*members // that have or had members here, until they are closed
 	seats    []seat              // memberships
 	freeSeat uint32              // index + 1 of the first free one
+	backlog  backlog             // messages that members have not taken
 
 	// Reached by other goroutines.
 	posted    atomic.Bool // something lies under mu
@@ -268,7 +269,7 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 	if s.watch.calls > 0 {
 		s.lap()
 	}
-	if s.dirtyHead != 0 && !s.blocked && s.sendAt <= now {
+	if s.busy() && !s.blocked && s.sendAt <= now {
 		more = true
 	}
 	s.publish(now)
@@ -296,7 +297,7 @@ func (s *Shard) nextDeadline() mono.Time {
 	if s.blocked {
 		at = min(at, s.now.Add(blockedRetry))
 	}
-	if s.dirtyHead != 0 {
+	if s.busy() {
 		at = min(at, s.sendAt)
 	}
 	return at

@@ -31,6 +31,7 @@ type Counters struct {
 	SocketErrors, SocketFull        uint64
 	GroupItems, GroupDeliveries     uint64 // a group's messages taken from the mailbox; times that one was given to a member
 	GroupSkipped                    uint64 // times that a member did not take one
+	GroupOverflows                  uint64 // times that too many messages waited, so that a group's members were given theirs at once
 	SendsFailed, SendsDropped       uint64 // messages refused by their connection; unreliable ones without room in the mailbox
 	Faults, SlotsLost               uint64 // panics of this code that cost one connection; slots that could not even be freed
 	KeyUpdates, SlowHandlers        uint64

@@ -7,28 +7,43 @@ import (
 	"godwit.example/godwit/internal/wire"
 )
 
-// transmit builds, seals and sends for the connections in the queue, in turns of a few trains, until all are done, the socket is
-// full, or the cycle has sent its share: what waits to be received may make the rest needless. When thousands of probe timers
+// transmit builds, seals and sends for the connections in the queue and for members of groups that messages wait for, in turns of a few
+// trains, until all are done, the socket is full, or the cycle has sent its share: what waits to be received may make the rest needless. When thousands of probe timers
 // fire at once, answers that nobody reads would make the next timers fire too.
 func (s *Shard) transmit(now mono.Time) {
 	until := s.counters.Trains + cycleTrains
-	for turns := s.live*2 + 1; s.dirtyHead != 0 && !s.blocked && turns > 0 && s.counters.Trains < until && !s.throttled(now); turns-- {
-		slot := s.dirtyHead - 1
-		p := s.at(slot)
-		s.dirtyHead = p.next
-		if s.dirtyHead == 0 {
-			s.dirtyTail = 0
+	for turns := s.live*2 + 1; s.busy() && !s.blocked && turns > 0 && s.counters.Trains < until && !s.throttled(now); turns-- {
+		if slot, p := s.next(); p != nil {
+			s.turn(now, slot, p)
 		}
-		p.dirty = false
-		s.turn(now, slot, p)
 	}
 	s.flush()
 }
 
-// turn lets one connection send.
+// busy reports whether anybody may have something to send.
+func (s *Shard) busy() bool { return s.dirtyHead != 0 || s.backlog.first != nil }
+
+// next returns whose turn it is, if it is anybody's: alternately the first of the queue and the next member of a group that messages wait for.
+func (s *Shard) next() (slot uint32, p *peer) {
+	s.backlog.turn = !s.backlog.turn
+	if s.dirtyHead == 0 || s.backlog.turn && s.backlog.first != nil {
+		return s.nextMember()
+	}
+	slot = s.dirtyHead - 1
+	p = s.at(slot)
+	s.dirtyHead = p.next
+	if s.dirtyHead == 0 {
+		s.dirtyTail = 0
+	}
+	p.dirty = false
+	return slot, p
+}
+
+// turn lets one connection send, first of all what its groups were sent.
 func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 	defer s.rescue()
 	s.current = slot
+	s.handOut(now, slot, p)
 	for trains := 0; ; trains++ {
 		if trains == trainsPerTurn || s.blocked || trains > 0 && s.throttled(now) {
 			s.touch(slot, p)

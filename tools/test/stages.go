@@ -31,7 +31,7 @@ var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", ".
 var mutantPackages = []string{"./internal/mutant", "./internal/proto", "./godwittest"}
 
 // pureGoPackages hold assembly, or call crypto that does: built with the purego tag they use none of it.
-var pureGoPackages = []string{"./internal/wire", "./internal/protect", "./internal/simd", "./internal/handshake"}
+var pureGoPackages = []string{"./internal/wire", "./internal/mem", "./internal/protect", "./internal/simd", "./internal/handshake"}
 
 // grpcModule is tested by a stage of its own, and not vetted for other platforms: nothing that anybody runs needs gRPC.
 const grpcModule = "./grpctest/..."
