@@ -1,4 +1,3 @@
-// Package app holds the applications that godwit serve can run without any code of the user's.
 package app
 
 import (
@@ -10,23 +9,13 @@ import (
 	"godwit.example/godwit"
 )
 
-// Names lists the applications that New knows.
-func Names() []string { return []string{"echo"} }
-
-// New returns the handler of the application called name; ok is false if there is none.
-func New(name string) (h godwit.Handler, ok bool) {
-	if name != "echo" {
-		return godwit.Handler{}, false
-	}
+func newEcho() App {
 	e := &echo{late: map[godwit.Conn]*backlog{}}
-	return godwit.Handler{Message: e.message, Writable: e.writable, Close: e.closed}, true
+	return App{Handler: godwit.Handler{Message: e.message, Writable: e.writable, Close: e.closed}, Streams: EchoStreams}
 }
 
 // maxBacklog bounds what one connection may leave unread before the echo gives it up.
 const maxBacklog = 8 << 20
-
-// closeCode is the application's code of every connection that the echo ends.
-const closeCode = 1
 
 // backlogged is the tag of a connection that has a backlog, so that all others are answered without a lock.
 const backlogged = 1

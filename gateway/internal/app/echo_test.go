@@ -17,12 +17,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serveEcho starts the echo and connects to it. A size of 0 is the default.
 func serveEcho(t *testing.T, sendBuffer, clientMax int) godwit.Conn {
 	t.Helper()
-	h, ok := New("echo")
+	a, ok := New("echo")
 	if !ok {
 		t.Fatal("there is no echo")
 	}
 	identity := t.TempDir()
-	server, err := godwit.Listen("127.0.0.1:0", &godwit.Config{Handler: h, SendBuffer: sendBuffer, Linger: 100 * time.Millisecond, Identity: identity})
+	server, err := godwit.Listen("127.0.0.1:0", &godwit.Config{Handler: a.Handler, SendBuffer: sendBuffer, Linger: 100 * time.Millisecond, Identity: identity})
 	if err != nil {
 		t.Fatal(err)
 	}

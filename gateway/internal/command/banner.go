@@ -65,7 +65,9 @@ func (b *banner) text(w io.Writer) {
 	}
 	at := reachable(b.ep.Addr())
 	row("connect", "%s", (&url.URL{Scheme: "godwit", Host: at, RawQuery: "pin=" + url.QueryEscape(b.ep.Identity().String())}).String())
-	row("try", "%s", b.try(at))
+	if b.flags.app == "echo" {
+		row("try", "%s", b.try(at))
+	}
 }
 
 // try is a complete command for a second terminal.
@@ -129,11 +131,16 @@ type varz struct {
 	Plain    bool          `json:"plain"`
 	Process  admin.Process `json:"process"`
 	Endpoint godwit.Stats  `json:"endpoint"`
+	Counts   any           `json:"application,omitempty"`
 }
 
 func newVarz(f *serveFlags, ep *godwit.Endpoint) varz {
-	return varz{
+	v := varz{
 		Version: version(), Listen: ep.Addr().String(), Pin: ep.Identity().String(), App: f.app, Plain: f.plain,
 		Process: admin.ReadProcess(), Endpoint: ep.Stats(),
 	}
+	if f.running.Stats != nil {
+		v.Counts = f.running.Stats()
+	}
+	return v
 }

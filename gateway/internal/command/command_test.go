@@ -276,7 +276,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		code int
 		say  string
 	}{
-		{[]string{"serve", "--app", "nonsense", "--admin", "off"}, 1, "known are echo"},
+		{[]string{"serve", "--app", "nonsense", "--admin", "off"}, 1, "known are echo, relay"},
 		{[]string{"serve", "--listen", b.Listen, "--admin", "off"}, 1, "--listen"},
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"}, 1, "loopback"},
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--admin", b.Admin}, 1, "--admin"},

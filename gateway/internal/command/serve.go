@@ -29,6 +29,7 @@ type serveFlags struct {
 	without            []string
 	idle, drain        time.Duration
 	plain, json        bool
+	running            app.App
 }
 
 func newServe() *cobra.Command {
@@ -36,7 +37,15 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve an application; without flags, echo with a development identity on loopback",
-		Args:  cobra.NoArgs,
+		Long: `Serve an application; without flags, echo with a development identity on loopback.
+
+echo returns each message on the channel it came on, and the bytes of each stream.
+
+relay has rooms. Byte 1 and a name of 1 to 64 bytes, as a message on channel 0, enter the room of that name and leave the one before; byte 2
+leaves it. The answers, on channel 0 too, are byte 1 and the name, byte 2, or byte 3 and the reason of a refusal. Whatever else a
+connection sends goes to the others in its room, on the channel it came on and with its key. docs/GUIDE.md has a client.`,
+		Example: "  godwit serve --listen :4242\n  godwit serve --app relay --listen :4242",
+		Args:    cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) error {
 		if f.cert != "" && !cmd.Flags().Changed("listen") {
@@ -47,7 +56,7 @@ func newServe() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", DefaultAddress, "UDP address; :4242 is every address, IPv4 and IPv6")
 	flags.StringVar(&f.admin, "admin", DefaultAdmin, "TCP loopback address of the admin pages, or off")
-	flags.StringVar(&f.app, "app", "echo", "application: "+strings.Join(app.Names(), ", "))
+	flags.StringVar(&f.app, "app", "echo", "application: echo returns each message, relay passes it on to the others in a room")
 	flags.StringVar(&f.engine, "engine", "", engineHelp)
 	flags.IntVar(&f.shards, "shards", 0, "sockets and goroutines; 0 is one per CPU of the process")
 	flags.BoolVar(&f.plain, "plain", false, "checksums instead of encryption, for trusted networks; clients must ask for it too")
@@ -99,12 +108,13 @@ next:
 
 // config turns the flags into a Config. The file, if there is one, is the key log, to be closed at the end.
 func (f *serveFlags) config(errOut io.Writer) (*godwit.Config, *os.File, error) {
-	h, ok := app.New(f.app)
+	var ok bool
+	f.running, ok = app.New(f.app)
 	if !ok {
 		return nil, nil, fmt.Errorf("--app %s: there is no such application; known are %s", f.app, strings.Join(app.Names(), ", "))
 	}
 	cfg := &godwit.Config{
-		Handler: h, Engine: f.engine, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
+		Handler: f.running.Handler, Engine: f.engine, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
 		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), // the banner and the summary tell the rest,
 		Tuning: godwit.Tuning{SocketBuffer: f.buffer, Spin: f.spin},
 	}
@@ -141,9 +151,11 @@ func (f *serveFlags) serve(ctx context.Context, out, errOut io.Writer) error {
 		return listenHint(f.listen, err)
 	}
 	defer ep.Close()
-	streams := ep.NetListener()
-	defer streams.Close()
-	go app.EchoStreams(streams)
+	if serveStreams := f.running.Streams; serveStreams != nil {
+		streams := ep.NetListener()
+		defer streams.Close()
+		go serveStreams(streams)
+	}
 	b := &banner{flags: f, ep: ep}
 	if f.admin != "off" {
 		pages, err := admin.Start(f.admin, func() any { return newVarz(f, ep) })
