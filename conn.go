@@ -164,7 +164,7 @@ func (c Conn) Receive(ctx context.Context, buf []byte) (Message, error) {
 		return Message{}, c.closedError()
 	}
 	m, err := side.receive(ctx, c, buf)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && side.cause() != nil { // nothing is left to take
 		c.sides().drop(c.ref(), side)
 	}
 	return m, err

@@ -364,6 +364,7 @@ func (o outgoing) Open(s *shard.Shard, r shard.Ref) *shard.Refusal {
 	if o.handler.Open == nil && o.workers == nil {
 		o.sides(r).obtain(r)
 		o.identify(s, r)
+		o.debug("connection opened", o.conn(r), nil)
 		return nil
 	}
 	return o.app.Open(s, r)

@@ -35,6 +35,8 @@ type Endpoint struct {
 	mu                       sync.Mutex
 	state                    endpointState
 	ended                    chan struct{} // closed when the endpoint is closed
+	empty                    chan struct{} // closed when a draining endpoint has no connection left, at the latest when it is closed
+	emptied                  sync.Once
 	started                  time.Time
 	summary                  warning // the line a minute
 	logged                   Stats   // at the last one
@@ -134,7 +136,7 @@ func newEndpoint(l *limits) *Endpoint {
 			return c.shard()
 		}
 	}
-	e := &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), started: time.Now()}
+	e := &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), empty: make(chan struct{}), started: time.Now()}
 	if l.Panic != nil {
 		e.handler = e.guarded(l.Handler)
 	}
@@ -247,7 +249,8 @@ func (e *Endpoint) Accept(ctx context.Context) (Conn, error) {
 }
 
 // Shutdown refuses new connections, closes the present ones in good order (Conn.Close), waits for them, and closes the endpoint. If ctx
-// ends first, what is left is cut off and the context's error is returned.
+// ends first, what is left is cut off and the context's error is returned. If another call of Shutdown or Close ends the endpoint meanwhile, it returns
+// an error that is net.ErrClosed.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
 	if err := e.engine.mayWait(); err != nil {
 		return err
@@ -257,6 +260,7 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 		e.mu.Unlock()
 		return errEndpointClosed
 	}
+	first := e.state == endpointOpen
 	e.state = endpointDraining
 	own := e.own
 	e.mu.Unlock()
@@ -264,19 +268,28 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 		_ = own.Close() // it may be over
 		return e.closeAfter(e.engine.await(ctx, own.Done()))
 	}
+	if first {
+		e.drain()
+	}
+	return e.closeAfter(e.engine.await(ctx, e.empty))
+}
+
+// drain has all shards close their connections in good order.
+func (e *Endpoint) drain() {
 	e.log("draining", "addr", e.addr, "connections", e.Stats().Connections)
-	empty := make(chan struct{})
 	var left atomic.Int64
 	left.Store(int64(len(e.engine.shards)))
 	for _, s := range e.engine.shards {
 		s.Drain(uint64(wire.Shutdown), func() {
 			if left.Add(-1) == 0 {
-				close(empty)
+				e.leave()
 			}
 		})
 	}
-	return e.closeAfter(e.engine.await(ctx, empty))
 }
+
+// leave lets all calls of Shutdown go on.
+func (e *Endpoint) leave() { e.emptied.Do(func() { close(e.empty) }) }
 
 // closeAfter closes the endpoint and returns the first error.
 func (e *Endpoint) closeAfter(err error) error {
@@ -314,6 +327,7 @@ func (e *Endpoint) Close() error {
 	}
 	err := e.engine.stop()
 	close(e.ended)
+	e.leave()
 	e.log("closed", "addr", e.addr)
 	return err
 }
@@ -437,8 +451,11 @@ func (e app) Writable(_ *shard.Shard, r shard.Ref) {
 
 func (e app) Closed(_ *shard.Shard, r shard.Ref, end *shard.Closed) {
 	err := endError(end)
-	if end.Open {
+	switch {
+	case end.Open:
 		e.debug("connection closed", e.conn(r), err)
+	case end.Remote:
+		e.debug("connection closed before it was open", e.conn(r), err)
 	}
 	if e.workers != nil && end.Open {
 		e.sides(r).obtain(r)

@@ -28,8 +28,8 @@ type side struct {
 	err      error         // why the connection ended
 	peer     *Peer         // what the handshake has proven, nil for nothing
 
-	recv sync.Mutex // one receiver at a time
-	read []byte     // messages that were swapped out of fill
+	recv chan struct{} // holds a token while a receiver is at work: one at a time
+	read []byte        // messages that were swapped out of fill
 	off  int
 	owed debt
 }
@@ -68,7 +68,9 @@ type record struct {
 }
 
 func newSide(gen uint32) *side {
-	return &side{gen: gen, done: make(chan struct{}), woken: make(chan struct{}, 1), writable: make(chan struct{})}
+	return &side{
+		gen: gen, done: make(chan struct{}), woken: make(chan struct{}, 1), writable: make(chan struct{}), recv: make(chan struct{}, 1),
+	}
 }
 
 // put appends a record. It runs on the shard. With a limit it reports false when there are so many records already.
@@ -162,8 +164,10 @@ func (s *side) cause() error {
 // receive takes the oldest message. What the application has taken before counts as consumed when it comes for more, so that a slow
 // one holds its peer back.
 func (s *side) receive(ctx context.Context, c Conn, buf []byte) (Message, error) {
-	s.recv.Lock()
-	defer s.recv.Unlock()
+	if err := s.turn(ctx, c); err != nil {
+		return Message{}, err
+	}
+	defer func() { <-s.recv }()
 	for s.off == len(s.read) {
 		if err := s.swap(ctx, c); err != nil {
 			return Message{}, err
@@ -173,6 +177,24 @@ func (s *side) receive(ctx context.Context, c Conn, buf []byte) (Message, error)
 	m := Message{Channel: Channel(r.channel), Key: r.key, Payload: append(buf[:0], r.payload...)}
 	s.owe(c, r.channel, len(r.payload))
 	return m, nil
+}
+
+// turn waits until no other goroutine receives.
+func (s *side) turn(ctx context.Context, c Conn) error {
+	select {
+	case s.recv <- struct{}{}:
+		return nil
+	default:
+	}
+	if err := s.mayWait(c); err != nil {
+		return err
+	}
+	select {
+	case s.recv <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // next takes the oldest record of read, which has one. Its payload lies in read.

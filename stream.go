@@ -364,7 +364,8 @@ func (c Conn) Stream(ctx context.Context) (net.Conn, error) {
 	return s, nil
 }
 
-// AcceptStream waits for the next stream that the peer opens. The net.Conn is a *Stream. While the endpoint has a NetListener, streams go there.
+// AcceptStream waits for the next stream that the peer opens. The net.Conn is a *Stream. While the endpoint has a NetListener, new streams go there;
+// those that were opened before are still got here.
 // Errors are the context's and those of a connection that is gone.
 func (c Conn) AcceptStream(ctx context.Context) (net.Conn, error) {
 	t, err := c.streams()

@@ -8,7 +8,8 @@ import (
 )
 
 // NetListener returns a listener whose connections are the streams that the peers of the endpoint open on any of their connections, such as
-// an http.Server serves. While there is one, Conn.AcceptStream gets no new streams, and connections need not be accepted. Streams that wait for Accept are at most
+// an http.Server serves. While there is one, Conn.AcceptStream gets no new streams, and connections need not be accepted. Streams that peers opened before
+// it was made stay with AcceptStream: a server calls NetListener right after Listen. Streams that wait for Accept are at most
 // Tuning.AcceptBacklog; further ones are reset (Stats.StreamsRefused).
 //
 // Close ends waiting Accepts and resets the streams that nobody has accepted. It closes neither accepted streams nor the endpoint. Several

@@ -126,6 +126,28 @@ func TestQuickHandlersAreNotReported(t *testing.T) {
 	}
 }
 
+// TestLogTellsOfConnectionsThatEndAtOnce closes connections right after Dial: the server may learn of it before its own handshake is complete.
+func TestLogTellsOfConnectionsThatEndAtOnce(t *testing.T) {
+	const dials = 50
+	var log, calling journal
+	e := listen(t, godwit.Config{Shards: 1, Handler: echo, Logger: log.logger(slog.LevelDebug)})
+	for range dials {
+		c := dial(t, e, godwit.Config{Logger: calling.logger(slog.LevelDebug)})
+		_ = c.CloseWithError(7, "good night")
+		<-c.Done()
+	}
+	waitFor(t, 10*time.Second, "the server has heard of all of them", func() bool {
+		return len(log.lines("connection closed")) == dials && e.Stats().Connections == 0
+	})
+	opened, closed := len(log.lines("connection opened")), len(log.lines(`connection closed"`))
+	if early := len(log.lines("connection closed before it was open")); opened != closed || opened+early != dials {
+		t.Errorf("the server says of %d connections that they opened, of %d that they closed, and of %d that they closed before", opened, closed, early)
+	}
+	if opened, closed := len(calling.lines("connection opened")), len(calling.lines("connection closed")); opened != dials || closed != dials {
+		t.Errorf("the clients say of %d connections that they opened, and of %d that they closed", opened, closed)
+	}
+}
+
 func TestLogTellsOfConnectionsOnlyWhenAsked(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug} {
 		var log journal

@@ -69,5 +69,15 @@ func (s *Shard) Release() {
 		fn(s.now) // Do promised to run them
 	}
 	s.every(func(slot uint32, p *peer) { s.free(slot, p) })
+	s.mu.Lock()
+	s.released = true
+	results := s.results
+	s.results = nil
+	s.mu.Unlock()
+	for _, h := range results {
+		if h.busy = false; !h.closing {
+			s.closeSession(h)
+		}
+	}
 	s.in.Free()
 }

@@ -99,9 +99,17 @@ func (h *handshake) decide() {
 	}
 }
 
-// post returns a job to its shard.
+// post returns a job to its shard. If that is gone, the session ends here.
 func (s *Shard) post(h *handshake) {
 	s.mu.Lock()
+	if s.released {
+		s.mu.Unlock()
+		if !h.closing {
+			h.closing = true
+			h.run()
+		}
+		return
+	}
 	s.results = append(s.results, h)
 	s.posted.Store(true)
 	s.mu.Unlock()

@@ -197,7 +197,7 @@ func (s *Shard) ended(slot uint32, p *peer, c *Closed) {
 	}
 	s.counters.Closed++
 	r := Ref{slot | s.index, p.gen}
-	if p.app != nil && (p.open || p.dial != nil) {
+	if p.app != nil && (p.open || p.dial != nil || c.Remote) {
 		s.enter(r, CallClose)
 		p.app.Closed(s, r, c)
 		s.calling = false

@@ -164,6 +164,7 @@ type Shard struct {
 	mu        sync.Mutex
 	goroutine atomic.Uint64 // that Run runs on
 	closed    bool          // Stop was called: nothing is taken any more
+	released  bool          // Release was called: results of workers are not taken any more
 	control   []func(now mono.Time)
 	results   []*handshake
 	refused   []Ref                 // senders that are owed App.Writable
