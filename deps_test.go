@@ -62,7 +62,7 @@ var rooms = map[string]room{
 	"qlog":   {rooms: []string{"."}},
 
 	"examples": {rooms: []string{anyPublic}},
-	"tools":    {rooms: []string{anyPublic}},
+	"tools":    {rooms: []string{anyPublic}, external: []string{"golang.org/x/sys/unix"}}, // tools/container: control groups, seccomp
 	"gateway":  {rooms: []string{anyPublic}, external: []string{"github.com/spf13/cobra"}},
 	"grpctest": {rooms: []string{anyPublic}, external: []string{"google.golang.org/grpc"}},
 }

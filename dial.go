@@ -76,6 +76,11 @@ const (
 // listen on 127.0.0.1.
 func (t *target) lookup(ctx context.Context, network string) error {
 	if ip, err := netip.ParseAddr(t.host); err == nil {
+		if ip = ip.Unmap(); ip == netip.IPv4Unspecified() {
+			ip = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // this host, as package net has it; answers come from there
+		} else if ip == netip.IPv6Unspecified() {
+			ip = netip.IPv6Loopback()
+		}
 		t.addr = netip.AddrPortFrom(ip.Unmap(), t.port)
 		return nil
 	}
@@ -105,7 +110,8 @@ func (t *target) lookup(ctx context.Context, network string) error {
 }
 
 // Dial connects to a server at host:port or godwit://host:port?pin=…. The handshake is bounded by ctx and Config.HandshakeTimeout. Dials
-// with equal configuration share one goroutine and one epoll set; each connection has its own socket. Errors: *HandshakeError,
+// with equal configuration share one goroutine and one epoll set; each connection has its own socket, on the portable engine its share of
+// eight. Errors: *HandshakeError,
 // ErrBusy, the context's, and those of the configuration.
 func Dial(ctx context.Context, addr string, cfg *Config) (Conn, error) {
 	l, err := resolve(cfg)
@@ -324,6 +330,9 @@ func (c *clientEngines) join(ep *Endpoint) (*clientEngine, error) {
 	e := &clientEngine{owner: c, name: l.Engine, worse: l.Impair, proto: l.proto, tune: l.Tuning, dscp: l.DSCP, tick: l.Handler.Tick, every: l.TickInterval, users: 1}
 	e.engine = newEngine(l, []shard.Socket{socket}, func(c *shard.Config) {
 		c.Workers = newWorkers(l, 0)
+		if l.Engine == enginePortable {
+			c.IDs = newIDs(l, nil, netip.AddrPort{}, 1) // its sockets are shared: connection IDs tell the connections apart
+		}
 		ep.tick(c)
 	})
 	ep.engine = e.engine

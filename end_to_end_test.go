@@ -424,15 +424,6 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
-// readers is how many goroutines read the sockets of n dialed connections beside those of the shards. The portable engine has one for each;
-// a server has none for its connections, whatever the engine.
-func readers(n int) int {
-	if godwit.BestEngine() == "portable" {
-		return n
-	}
-	return 0
-}
-
 func TestThousandDials(t *testing.T) {
 	const n = 1000
 	var opened atomic.Int64
@@ -465,7 +456,7 @@ func TestThousandDials(t *testing.T) {
 	default:
 	}
 	time.Sleep(50 * time.Millisecond)
-	if extra := runtime.NumGoroutine() - before; extra > 20+readers(n) {
+	if extra := runtime.NumGoroutine() - before; extra > 20 {
 		t.Errorf("%d goroutines for %d client connections", extra, n)
 	}
 	for i, c := range conns {

@@ -237,6 +237,7 @@ func clientSocket(l *limits) (shard.Socket, error) {
 	cfg := socketConfig(l)
 	cfg.Client = true
 	if l.Engine == enginePortable {
+		cfg.Shared = true // each socket costs a goroutine, so no connection has one of its own
 		socket, err := udp.OpenPortable(cfg)
 		if err != nil {
 			return nil, fmt.Errorf("godwit: %w", err)

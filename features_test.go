@@ -312,9 +312,9 @@ func TestDialByNameAndByEitherFamily(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	hosts := []string{"localhost", "127.0.0.1", ""}
+	hosts := []string{"localhost", "127.0.0.1", "", "0.0.0.0"}
 	if ipv6() == nil {
-		hosts = append(hosts, "[::1]")
+		hosts = append(hosts, "[::1]", "[::]")
 	}
 	for _, host := range hosts {
 		c, err := godwit.Dial(deadline(t, 10*time.Second), fmt.Sprintf("%s:%d", host, e.Addr().Port()), nil)

@@ -68,18 +68,22 @@ func (s *Shard) dial(now mono.Time, d *Dial) {
 		return
 	}
 	init := proto.InitParams{Client: true, Slot: slot, Path: wire.Path{Remote: d.Remote}}
-	if s.router == nil {
+	if s.cfg.NewSession == nil { // a client: a server dials from its only socket, whose number is 0
 		socket, err := s.socket.Connect(udp.Addr(d.Remote))
 		if err != nil {
 			s.unalloc(slot, p)
 			s.undone(d, err)
 			return
 		}
+		p.socket = socket
+	}
+	if s.router == nil {
+		socket := p.socket
 		for int(socket) >= len(s.bySocket) {
 			s.bySocket = append(s.bySocket, 0)
 		}
 		s.bySocket[socket] = slot + 1
-		p.socket, p.ownSock = socket, true
+		p.ownSock = true
 	} else {
 		init.LocalID = s.newID(slot, s.rng.Uint64())
 		s.router.Bind(init.LocalID)

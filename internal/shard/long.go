@@ -34,8 +34,11 @@ func (s *Shard) long(now mono.Time, socket uint32, b []byte) {
 			return
 		}
 	}
-	s.current = slot
 	p := s.at(slot)
+	if s.foreigner(p) {
+		return
+	}
+	s.current = slot
 	p.conn.HandleDatagram(now, &s.path, len(b))
 	s.packet.Size = len(b)
 	s.coalesced(now, slot, p, b)
@@ -132,7 +135,7 @@ func (s *Shard) answered(now mono.Time, socket uint32, b []byte, h *wire.LongHea
 		return
 	}
 	p := s.at(slot)
-	if !p.conn.Client() || p.hs == nil {
+	if !p.conn.Client() || p.hs == nil || s.foreigner(p) {
 		return
 	}
 	switch h.Type {

@@ -209,14 +209,20 @@ func newWorld(t testing.TB, n int, adjust func(c *Config)) *world {
 	return w
 }
 
-func (w *world) addClient(addr string) *Shard {
-	socket, err := w.net.Listen(udp.MemConfig{Addr: udp.AddrFrom(netip.MustParseAddrPort(addr)), Client: true, GRO: true})
+func (w *world) addClient(addr string) *Shard { return w.addClientOf(addr, false) }
+
+// addClientOf adds a client whose connections have a socket each, or share one.
+func (w *world) addClientOf(addr string, shared bool) *Shard {
+	socket, err := w.net.Listen(udp.MemConfig{Addr: udp.AddrFrom(netip.MustParseAddrPort(addr)), Client: true, Shared: shared, GRO: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	c := serverConfig()
 	p := testProto()
 	c.Socket, c.Proto = socket, &p
+	if shared {
+		c.IDs = IDs{Key: 99, Shards: 1}
+	}
 	return w.add(c, socket)
 }
 

@@ -65,8 +65,11 @@ func (s *Shard) segment(now mono.Time, socket uint32, b []byte) {
 		s.strayShort(now, socket, b)
 		return
 	}
-	s.current = slot
 	p := s.at(slot)
+	if s.foreigner(p) {
+		return
+	}
+	s.current = slot
 	p.conn.HandleDatagram(now, &s.path, len(b))
 	s.packet.Size = len(b)
 	s.open(now, slot, p, b, pnOff, wire.LevelOneRTT)
@@ -86,6 +89,16 @@ func (s *Shard) routeShort(socket uint32, b []byte) (slot uint32, pnOff int, ok 
 	}
 	slot, _, ok = s.router.Slot(b[1:])
 	return slot, 1 + token.IDLen, ok
+}
+
+// foreigner reports whether a client's datagram comes from an address that is not its server's: a client drops it, as servers do not
+// move (RFC 9000 §9). Where connections have sockets of their own the host has dropped it already.
+func (s *Shard) foreigner(p *peer) bool {
+	if s.router == nil || !p.conn.Client() || p.conn.Path().Remote == s.path.Remote {
+		return false
+	}
+	s.counters.Strays++
+	return true
 }
 
 // socketSlot returns the slot of the connection that owns a socket.

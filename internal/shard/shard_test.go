@@ -1,6 +1,9 @@
 package shard
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 
 	"godwit.example/godwit/internal/invariant"
@@ -176,6 +179,53 @@ func TestCanceledDialIsForgotten(t *testing.T) {
 	if result != 1 || w.client.live != 0 || w.ended != 1 || w.capp.freed != 1 {
 		t.Errorf("done %d times, %d alive, %d sessions ended, freed %d", result, w.client.live, w.ended, w.capp.freed)
 	}
+}
+
+// TestClientsOfOneSocketAreToldApart, and hear nobody but their server: not even what is genuine, from elsewhere.
+func TestClientsOfOneSocketAreToldApart(t *testing.T) {
+	w := newWorld(t, 1, nil)
+	w.sapp.message = func(s *Shard, r Ref, ev *proto.Event) bool {
+		w.send(s, r, string(ev.Payload))
+		return true
+	}
+	var heard []string
+	w.capp.message = func(_ *Shard, r Ref, ev *proto.Event) bool {
+		heard = append(heard, fmt.Sprint(r.Slot, " ", string(ev.Payload)))
+		return true
+	}
+	w.client = w.addClientOf("10.0.0.3:0", true)
+	refs := []Ref{w.connect(), w.connect(), w.connect()}
+	w.run(mono.Second)
+	for _, r := range refs {
+		w.send(w.client, r, fmt.Sprint("of ", r.Slot))
+	}
+	w.run(mono.Second)
+	if want := []string{"0 of 0", "1 of 1", "2 of 2"}; !slices.Equal(heard, want) {
+		t.Fatalf("heard %v, want %v", heard, want)
+	}
+	var stolen []byte
+	w.drop = func(from, _ udp.Addr, b []byte) bool {
+		if from == serverAddr {
+			stolen = append(stolen[:0], b...)
+		}
+		return from == serverAddr
+	}
+	heard = nil
+	w.send(w.client, refs[1], "again")
+	for len(stolen) < 30 {
+		w.run(mono.Millisecond)
+	}
+	strays := w.client.counters.Strays
+	w.client.datagram(w.now, &udp.Datagram{Data: slices.Clone(stolen), Remote: udp.AddrFrom(netip.MustParseAddrPort("10.0.0.66:4242"))})
+	if len(heard) != 0 || w.client.counters.Strays != strays+1 {
+		t.Errorf("from elsewhere the client took %v, %d strays", heard, w.client.counters.Strays-strays)
+	}
+	w.client.datagram(w.now, &udp.Datagram{Data: slices.Clone(stolen), Remote: serverAddr})
+	if want := []string{"1 again"}; !slices.Equal(heard, want) {
+		t.Errorf("from its server the client took %v, want %v", heard, want)
+	}
+	w.drop = nil
+	w.over()
 }
 
 func TestUnknownConnectionIsReset(t *testing.T) {

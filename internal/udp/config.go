@@ -16,7 +16,8 @@ type Config struct {
 	// its IP and port where it is not zero.
 	Addr netip.AddrPort
 	// Client opens no socket of its own: Connect adds connected ones. With
-	// Shared the client's connections use one unconnected socket instead.
+	// Shared the client's connections use one unconnected socket instead; a
+	// Portable has up to eight of each address family.
 	Client, Shared bool
 
 	// The socket is number ShardIndex of Shards that share Addr by

@@ -22,6 +22,11 @@ const (
 	// portableFailures is how many reads may fail in a row before the reader
 	// pauses.
 	portableFailures = 16
+	// portableShared is how many sockets of each address family the connections
+	// of a shared client take turns in. A server that steers by the hash of the
+	// four addresses sees as many strangers: one socket would put all of its
+	// connections on one shard.
+	portableShared = 8
 )
 
 // Portable has Engine's methods on top of package net: one system call and one
@@ -36,6 +41,8 @@ type Portable struct {
 	cfg   Config
 	socks []portableSocket
 	spare []uint32
+	count int       // open sockets
+	turn  [2]uint32 // connections so far of a shared client, by family: IPv4, IPv6
 
 	queue   chan portableArrival
 	buffers chan []byte
@@ -82,7 +89,7 @@ func OpenPortable(cfg Config) (*Portable, error) {
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
-	if cfg.Client && !cfg.Shared {
+	if cfg.Client {
 		return e, nil
 	}
 	network := "udp"
@@ -115,7 +122,8 @@ func (e *Portable) localAddr() *net.UDPAddr {
 }
 
 // Connect opens a socket connected to remote and gives its number. In shared
-// mode that is the shared socket's. Numbers of closed sockets are used again.
+// mode that is one of a few unconnected ones of remote's family. Numbers of
+// closed sockets are used again.
 func (e *Portable) Connect(remote Addr) (uint32, error) {
 	switch {
 	case e.closed:
@@ -123,7 +131,7 @@ func (e *Portable) Connect(remote Addr) (uint32, error) {
 	case !e.cfg.Client:
 		return 0, errNotClient
 	case e.cfg.Shared:
-		return 0, nil
+		return e.share(remote)
 	}
 	conn, err := net.DialUDP("udp", e.localAddr(), net.UDPAddrFromAddrPort(remote.AddrPort()))
 	if err != nil {
@@ -134,9 +142,44 @@ func (e *Portable) Connect(remote Addr) (uint32, error) {
 	return e.add(s), nil
 }
 
-// add sets the socket's buffers, gives it a number and starts its reader.
+// share gives the shared sockets of a family their turn; each is opened when its
+// first turn comes. They have no address of their own, so that what is sent
+// follows the host's routes when these change.
+func (e *Portable) share(remote Addr) (uint32, error) {
+	family, network := 0, "udp4"
+	if !remote.Is4() {
+		family, network = 1, "udp6"
+	}
+	if e.socks == nil {
+		e.socks = make([]portableSocket, 2*portableShared)
+	}
+	n := uint32(family)*portableShared + e.turn[family]%portableShared
+	if e.socks[n].conn == nil {
+		conn, err := net.ListenUDP(network, e.localAddr())
+		if err != nil {
+			return 0, fmt.Errorf("udp: listen: %w", err)
+		}
+		e.open(n, portableSocket{conn: conn})
+	}
+	e.turn[family]++
+	return n, nil
+}
+
+// add gives a socket a number and opens it.
 func (e *Portable) add(s portableSocket) uint32 {
-	receive, send := e.cfg.buffers(s.remote != Addr{})
+	n := uint32(len(e.socks))
+	if k := len(e.spare); k > 0 {
+		n, e.spare = e.spare[k-1], e.spare[:k-1]
+	} else {
+		e.socks = append(e.socks, portableSocket{})
+	}
+	e.open(n, s)
+	return n
+}
+
+// open sets the socket's buffers and starts its reader.
+func (e *Portable) open(n uint32, s portableSocket) {
+	receive, send := e.cfg.buffers(e.cfg.Client)
 	if e.cfg.ExactReceiveBuffer > 0 {
 		receive = e.cfg.ExactReceiveBuffer
 	}
@@ -148,16 +191,10 @@ func (e *Portable) add(s portableSocket) uint32 {
 		_ = s.conn.SetWriteBuffer(send)
 	}
 	e.stats.ReceiveBuffer, e.stats.SendBuffer, e.stats.Hint = granted(s.conn, receive)
-	n := uint32(len(e.socks))
-	if k := len(e.spare); k > 0 {
-		n, e.spare = e.spare[k-1], e.spare[:k-1]
-		e.socks[n] = s
-	} else {
-		e.socks = append(e.socks, s)
-	}
+	e.socks[n] = s
+	e.count++
 	e.readers.Add(1)
 	go e.read(s.conn, n)
-	return n
 }
 
 // read is a socket's reading goroutine; it ends when the socket is closed.
@@ -206,7 +243,7 @@ func (e *Portable) read(conn *net.UDPConn, socket uint32) {
 	}
 }
 
-// CloseSocket closes a socket that Connect opened. The shared socket stays.
+// CloseSocket closes a socket that Connect opened. Shared sockets stay.
 func (e *Portable) CloseSocket(n uint32) {
 	if !e.cfg.Client || e.cfg.Shared || int(n) >= len(e.socks) || e.socks[n].conn == nil {
 		return
@@ -214,6 +251,7 @@ func (e *Portable) CloseSocket(n uint32) {
 	_ = e.socks[n].conn.Close()
 	e.socks[n] = portableSocket{}
 	e.spare = append(e.spare, n)
+	e.count--
 }
 
 // Close closes all sockets and ends their readers. A second Close does nothing.
@@ -398,10 +436,10 @@ func (e *Portable) Wake() {
 	}
 }
 
-// LocalAddr is the address of the server's or shared socket, else of the only
-// connected one; the zero Addr if there are none or many.
+// LocalAddr is the address of the server's socket or of the only one of a
+// client; the zero Addr if there are none or many.
 func (e *Portable) LocalAddr() Addr {
-	if e.closed || len(e.socks)-len(e.spare) != 1 {
+	if e.closed || e.count != 1 {
 		return Addr{}
 	}
 	for i := range e.socks {
@@ -437,7 +475,7 @@ func (e *Portable) Stats() Stats {
 	s.Truncated = e.truncated.Load()
 	s.ReadErrors = e.readErrors.Load()
 	if !e.closed {
-		s.Sockets = len(e.socks) - len(e.spare)
+		s.Sockets = e.count
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package udp
 import (
 	"errors"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -129,6 +130,34 @@ func TestPortableSharedSocket(t *testing.T) {
 	}
 	if s := client.Stats(); s.WriteRefused != 1 || s.Sockets != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestPortableSharedSocketsAreFew(t *testing.T) {
+	client := testPortable(t, Config{Client: true, Shared: true})
+	before := runtime.NumGoroutine()
+	used := map[uint32]int{}
+	for range 100 * portableShared {
+		n, err := client.Connect(AddrFrom(netip.MustParseAddrPort("127.0.0.1:9")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		used[n]++
+		client.CloseSocket(n) // the end of one connection is not that of the others
+	}
+	if len(used) != portableShared || client.Stats().Sockets != portableShared {
+		t.Errorf("%d sockets of %d are used", len(used), client.Stats().Sockets)
+	}
+	for n, times := range used {
+		if times != 100 {
+			t.Errorf("socket %d serves %d connections of %d", n, times, 100*portableShared)
+		}
+	}
+	if n := runtime.NumGoroutine() - before; n != portableShared {
+		t.Errorf("%d goroutines", n)
+	}
+	if n, err := client.Connect(AddrFrom(netip.MustParseAddrPort("[::1]:9"))); err == nil && used[n] != 0 {
+		t.Errorf("both families share socket %d", n)
 	}
 }
 

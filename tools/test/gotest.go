@@ -46,6 +46,7 @@ type follower struct {
 	tally    *tally
 	held     map[string]*strings.Builder // output of tests that may still fail, by package and test
 	packages []string
+	notes    string // output that begins so is always shown, but for this beginning
 }
 
 func (f *follower) read(in io.Reader) error {
@@ -78,6 +79,10 @@ func (f *follower) event(e event) {
 		if e.Test == "" && isPackageLine(e.Output) {
 			f.packages = append(f.packages, strings.TrimRight(e.Output, "\n"))
 			fmt.Fprint(f.out, e.Output)
+			return
+		}
+		if f.notes != "" && strings.HasPrefix(e.Output, f.notes) {
+			fmt.Fprint(f.out, strings.TrimPrefix(e.Output, f.notes))
 			return
 		}
 		if f.held[key] == nil {

@@ -90,3 +90,14 @@ func TestFollowerCountsAndShowsFailures(t *testing.T) {
 		t.Errorf("package lines %q, want %q", f.packages, want)
 	}
 }
+
+func TestOnlyPolicyTestsStayOutOfTheContainer(t *testing.T) {
+	for name, want := range map[string]bool{
+		"TestSourceIsTidy": true, "TestImportRulesCanFail": true, "TestLinksOfPagesLeadSomewhere": true, "TestPublicSurfaceIsThatOfDocsAPI": true,
+		"TestThousandDials": false, "TestPortableEngine": false, "TestFloodLeavesLiveConnectionsAlone": false, "TestBadLimitsAreNamed": false,
+	} {
+		if got := uncontained.MatchString(name); got != want {
+			t.Errorf("%s is left out: %v, want %v", name, got, want)
+		}
+	}
+}

@@ -89,6 +89,7 @@ func (r *runner) stages() []stage {
 			_, err := r.goTest(ctx, append([]string{"-tags=godwitmutant", "-run=Mutant"}, r.existing(mutantPackages)...)...)
 			return err
 		}},
+		{name: "container", budget: 150 * time.Second, run: runContainer},
 		{name: "race", budget: 240 * time.Second, run: runRace},
 		{name: "fuzz", budget: r.longer(r.fuzzTime != defaultFuzzTime, 240*time.Second), run: runFuzz},
 		{name: "spec", budget: 120 * time.Second, absent: r.missing("tools/spec/run.sh"), run: func(ctx context.Context, r *runner) error {
