@@ -38,8 +38,9 @@ type Endpoint struct {
 	empty                    chan struct{} // closed when a draining endpoint has no connection left, at the latest when it is closed
 	emptied                  sync.Once
 	started                  time.Time
-	summary                  warning // the line a minute
-	logged                   Stats   // at the last one
+	opened                   mono.Time // the same moment by the endpoint's own clock
+	summary                  warning   // the line a minute
+	logged                   Stats     // at the last one
 	panics                   atomic.Uint64
 	unread                   atomic.Uint64 // unreliable messages that nobody received in time
 	groupSends, groupRefused atomic.Uint64
@@ -130,13 +131,12 @@ func Listen(addr string, cfg *Config) (*Endpoint, error) {
 
 // newEndpoint returns an endpoint that has no engine yet.
 func newEndpoint(l *limits) *Endpoint {
-	if sim := l.Tuning.Simulation; sim != nil && sim.ShardOf == nil {
-		sim.ShardOf = func(conn any) *shard.Shard {
-			c := conn.(Conn)
-			return c.shard()
-		}
+	if sim := l.Tuning.Simulation; sim != nil {
+		sim.Once.Do(func() {
+			sim.ShardOf = func(conn any) *shard.Shard { return conn.(Conn).shard() }
+		})
 	}
-	e := &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), empty: make(chan struct{}), started: time.Now()}
+	e := &Endpoint{limits: l, handler: l.Handler, ended: make(chan struct{}), empty: make(chan struct{}), started: time.Now(), opened: l.now()}
 	if l.Panic != nil {
 		e.handler = e.guarded(l.Handler)
 	}
@@ -155,7 +155,7 @@ func (e *Endpoint) tick(c *shard.Config) {
 	}
 	public := &Shard{ep: e, index: c.Index}
 	c.TickEvery = e.limits.TickInterval
-	first, started := e.limits.now(), e.started
+	first, started := e.opened, e.started
 	c.Tick = func(_ *shard.Shard, now mono.Time) { e.handler.Tick(public, started.Add(now.Sub(first))) }
 }
 
@@ -210,11 +210,11 @@ func Serve(ctx context.Context, addr string, h Handler, cfg *Config) error {
 	return nil
 }
 
-// Addr returns the address that the endpoint listens at.
+// Addr returns the address that the endpoint listens at. That of a dialed connection listens nowhere: its address is the zero AddrPort.
 func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
-// Identity returns the pin of the endpoint's own public key: what a client needs to trust it. It is zero if the key is chosen by
-// TLS callbacks.
+// Identity returns the pin of the endpoint's own public key: what a client needs to trust it. Dial takes it and Addr as one address:
+// fmt.Sprintf("godwit://%v?pin=%v", e.Addr(), e.Identity()). It is zero if the key is chosen by TLS callbacks.
 func (e *Endpoint) Identity() Pin { return e.pin }
 
 // Accept waits for the next connection. It is for endpoints without Handler.Open and Handler.Message. Connections that come faster than they are

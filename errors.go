@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -45,13 +46,21 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("godwit: message of %d bytes is larger than the peer's limit of %d", e.Size, e.Max)
 }
 
+// Codes of a CloseError whose Transport is set: look at Transport first, because an application may use the same numbers. Others are in SPEC.md.
+const (
+	CodeServerBusy     = uint64(wire.ServerBusy)  // 0x6706: the server has no room
+	CodeShutdown       = uint64(wire.Shutdown)    // 0x6707: the peer's endpoint was shut down or closed
+	CodePolicy         = uint64(wire.Policy)      // 0x6708: the server's Handler.Open refused the connection
+	CodeStatelessReset = proto.CodeStatelessReset // the peer does not know the connection: it was restarted. No code on the wire is as large
+)
+
 // CloseError is the error of a connection that one side closed. It is net.ErrClosed by errors.Is.
 type CloseError struct {
 	Code   uint64 // the application's code, or the transport's if Transport is set
 	Reason string
 	Remote bool // the peer closed it
 	// Transport says that the protocol, not the application, closed the connection: Code is then an error code of the
-	// protocol's specification.
+	// protocol's specification, such as CodeShutdown.
 	Transport bool
 }
 

@@ -86,7 +86,7 @@ type Stats struct {
 
 // Stats returns the endpoint's figures.
 func (e *Endpoint) Stats() Stats {
-	st := Stats{Uptime: time.Since(e.started), Engine: e.limits.Engine, Shards: len(e.engine.shards), GSO: true, GRO: true}
+	st := Stats{Uptime: e.limits.now().Sub(e.opened), Engine: e.limits.Engine, Shards: len(e.engine.shards), GSO: true, GRO: true}
 	for _, s := range e.engine.shards {
 		n := s.Stats()
 		st.add(&n)
@@ -168,6 +168,10 @@ func (st *Stats) add(n *shard.Snapshot) {
 // WriteReport writes the endpoint's figures as text for people.
 func (e *Endpoint) WriteReport(w io.Writer) error {
 	st := e.Stats()
+	where := e.addr.String()
+	if e.dialed {
+		where = "of dialed connections"
+	}
 	seconds := max(st.Uptime.Seconds(), 1e-9)
 	_, err := fmt.Fprintf(w, `godwit endpoint %v, up %v
   shards %d, connections %d (%d half open), opened %d, closed %d, refused %d
@@ -181,7 +185,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
   handshakes %d, retries %d, shed %d
   memory    %d B of buffers; slow handlers %d, stalls %d, panics %d
 `,
-		e.addr, st.Uptime.Round(time.Millisecond),
+		where, st.Uptime.Round(time.Millisecond),
 		st.Shards, st.Connections, st.HalfOpen, st.Opened, st.Closed, st.Refused,
 		st.MessagesSent, float64(st.MessagesSent)/seconds, st.MessagesReceived, float64(st.MessagesReceived)/seconds,
 		st.MessagesRetransmitted, st.Expired, st.Superseded, st.Evicted,

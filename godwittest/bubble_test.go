@@ -123,3 +123,35 @@ func TestBubbleBlockingInAHandlerIsAnError(t *testing.T) {
 		}
 	})
 }
+
+// An application that listens and dials itself, on goroutines that nothing orders: the library must not race on the simulation.
+func TestBubbleListensAndDialsOnManyGoroutines(t *testing.T) {
+	godwittest.Bubble(t, 5, godwittest.Link{Delay: time.Millisecond}, func(t *testing.T, n *godwittest.Net) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var all sync.WaitGroup
+		cfg := n.Config(nil)
+		all.Go(func() {
+			if err := godwit.Serve(ctx, "10.9.0.1:4242", godwit.Handler{}, cfg); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(time.Second) // passes no memory from one goroutine to the other
+		for range 2 {
+			all.Go(func() {
+				c, err := godwit.Dial(ctx, "10.9.0.1:4242", cfg)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-c.Done()
+				var closed *godwit.CloseError
+				if !errors.As(c.Err(), &closed) || !closed.Transport || closed.Code != godwit.CodeShutdown {
+					t.Errorf("the connection ended with %v", c.Err())
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		cancel()
+		all.Wait()
+	})
+}

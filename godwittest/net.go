@@ -47,7 +47,8 @@ type Net struct {
 	nextHost   byte
 	nextPort   uint16
 	nextClient uint16
-	running    bool // a step is under way
+	running    bool   // a step is under way
+	home       uint64 // the goroutine that everything runs on
 	later      []func()
 	verdicts   []impair.Verdict
 	steps      uint64
@@ -85,6 +86,7 @@ func RunOptions(t testing.TB, seed uint64, link Link, o Options, f func(t testin
 		Listen: n.listen, Client: n.client, Now: func() mono.Time { return n.now }, Seed: n.rng.Fork,
 		Start: n.start, Stop: n.stop, Wait: n.wait, Later: func(fn func()) { n.later = append(n.later, fn) }, RealTLS: o.TLS,
 	}
+	n.home = shard.Goroutine()
 	defer n.end()
 	defer n.sayFailed(seed, t.Failed())
 	f(t, n)
@@ -269,6 +271,14 @@ func (n *Net) Move(c godwit.Conn) {
 
 var errBlocked = errors.New("godwittest: a blocking method was called from a handler")
 
+// astray says what to do to a caller that waits on a goroutine of its own.
+func (n *Net) astray() string {
+	if shard.Goroutine() == n.home {
+		return ""
+	}
+	return "; it was called from another goroutine than the one of Run: use Bubble"
+}
+
 // wait is what blocking methods of endpoints and connections do.
 func (n *Net) wait(ready func() bool) error {
 	if n.running {
@@ -282,10 +292,10 @@ func (n *Net) wait(ready func() bool) error {
 		}
 		next := n.next()
 		if next == mono.Never {
-			return errors.New("godwittest: nothing is going to happen any more, and what was waited for has not")
+			return errors.New("godwittest: nothing is going to happen any more, and what was waited for has not" + n.astray())
 		}
 		if next > until {
-			return fmt.Errorf("godwittest: what was waited for has not happened in %v of virtual time", n.limit)
+			return fmt.Errorf("godwittest: what was waited for has not happened in %v of virtual time%s", n.limit, n.astray())
 		}
 		n.advance(next)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,4 +204,56 @@ func TestFailuresNameTheirSeed(t *testing.T) {
 	if len(l.log) != 1 || l.log[0] != "godwittest: it failed with seed 42, at 3s of virtual time" {
 		t.Errorf("logged %q", l.log)
 	}
+}
+
+func TestReportGoesByVirtualTime(t *testing.T) {
+	godwittest.Run(t, 7, godwittest.Link{}, func(t testing.TB, n *godwittest.Net) {
+		server := n.Listen(nil)
+		c := n.Dial(server, nil)
+		n.Sleep(time.Minute)
+		for e, want := range map[*godwit.Endpoint]string{server: "godwit endpoint 10.1.0.1:4242, up 1m0s\n", c.Endpoint(): "godwit endpoint of dialed connections, up 1m0s\n"} {
+			var b strings.Builder
+			if err := e.WriteReport(&b); err != nil || !strings.HasPrefix(b.String(), want) {
+				t.Errorf("%v, the report begins with %.80q, want %q", err, b.String(), want)
+			}
+		}
+	})
+}
+
+// Waiting on a goroutine of its own is a mistake in Run, and the error says what to use.
+func TestWaitingOnAnotherGoroutineNamesBubble(t *testing.T) {
+	godwittest.Run(t, 8, godwittest.Link{}, func(t testing.TB, n *godwittest.Net) {
+		c := n.Dial(n.Listen(nil), nil)
+		receive := func() error { _, err := c.Receive(context.Background(), nil); return err }
+		lost := make(chan error)
+		go func() { lost <- receive() }()
+		if err := <-lost; err == nil || !strings.Contains(err.Error(), "another goroutine than the one of Run: use Bubble") {
+			t.Errorf("on another goroutine: %v", err)
+		}
+		if err := receive(); err == nil || strings.Contains(err.Error(), "Bubble") {
+			t.Errorf("on its own: %v", err)
+		}
+	})
+}
+
+// A connection that Handler.Open refuses is there for its client until the refusal arrives, and Close is called for it.
+func TestRefusedByOpen(t *testing.T) {
+	godwittest.Run(t, 9, godwittest.Link{Delay: 10 * time.Millisecond}, func(t testing.TB, n *godwittest.Net) {
+		var ends []error
+		server := n.Listen(&godwit.Config{Handler: godwit.Handler{
+			Open:  func(godwit.Conn) error { return errors.New("not you") },
+			Close: func(_ godwit.Conn, err error) { ends = append(ends, err) },
+		}})
+		c := n.Dial(server, nil)
+		_, err := c.Receive(context.Background(), nil)
+		var closed *godwit.CloseError
+		if !errors.As(err, &closed) || !closed.Transport || !closed.Remote || closed.Code != godwit.CodePolicy || closed.Reason != "not you" {
+			t.Errorf("the client sees %v", err)
+		}
+		n.Until(func() bool { return len(ends) > 0 })
+		n.Sleep(time.Minute)
+		if len(ends) != 1 || !errors.As(ends[0], &closed) || closed.Remote || closed.Code != godwit.CodePolicy {
+			t.Errorf("Close was called with %v", ends)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -32,7 +33,7 @@ var hints = [...]string{
 	KindProtocol:         "the peer or something between broke the handshake; check that both ends run compatible versions",
 	KindALPN:             "the other end does not speak godwit/1; check address and port",
 	KindPin:              "the server's key changed or this is another server; compare with the pin that it prints at start and set that one if you trust it",
-	KindUnknownAuthority: "set the server's pin, or add its CA to the trusted roots",
+	KindUnknownAuthority: "set the server's pin, which it prints at start, or add its CA to the trusted roots",
 	KindHostname:         "dial a name that the certificate lists, or set the server name in the configuration",
 	KindExpired:          "renew the certificate, or check the clocks of both machines",
 	KindCertificate:      "see the certificate with: openssl x509 -text -noout -in FILE",
@@ -89,7 +90,10 @@ func certificateKind(err error) (kind Kind, ok bool) {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return KindUnknownAuthority, true
 	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+	if host, ok := errors.AsType[x509.HostnameError](err); ok {
+		if c := host.Certificate; c != nil && bytes.Equal(c.RawIssuer, c.RawSubject) {
+			return KindUnknownAuthority, true // it signed itself: no name makes it valid, as that of a development identity
+		}
 		return KindHostname, true
 	}
 	if c, ok := errors.AsType[x509.CertificateInvalidError](err); ok {

@@ -382,3 +382,17 @@ func TestExpiryIsJudgedByTheGivenClock(t *testing.T) {
 	client, _ := run(t, clientConfig(t, ClientOptions{Pins: []Pin{id.Pin()}, TLS: cfg}), serverConfig(t, ServerOptions{Identity: id}))
 	failsWith(t, client, KindExpired, 42)
 }
+
+// The name is checked before the signature, but of a certificate that signed itself the pin is what is missing.
+func TestSelfSignedForAnotherNameAsksForThePin(t *testing.T) {
+	ours := newAuthority(t, "ours")
+	other, err := LoadDevelopment(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, _ := run(t, clientConfig(t, ClientOptions{TLS: &tls.Config{RootCAs: ours.pool}, ServerName: "192.0.2.2"}), serverConfig(t, ServerOptions{Identity: other}))
+	failsWith(t, client, KindUnknownAuthority, 42)
+	if text := client.out.Err.Error(); !strings.Contains(text, "(set the server's pin") {
+		t.Errorf("%s", text)
+	}
+}

@@ -35,7 +35,7 @@ func (s *Shard) ConnStats(ctx context.Context, r Ref) (st ConnStats, ok bool, er
 		st, ok = s.connStats(r)
 		return st, ok, nil
 	}
-	if _, other := running.Load(goroutine()); other {
+	if _, other := running.Load(Goroutine()); other {
 		return st, false, ErrOtherShard
 	}
 	done := make(chan struct{})
@@ -68,11 +68,11 @@ func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
 }
 
 // Calling reports whether the caller is on the goroutine of Run, that is inside a method of App: it must not wait for the shard.
-func (s *Shard) Calling() bool { return s.goroutine.Load() == goroutine() }
+func (s *Shard) Calling() bool { return s.goroutine.Load() == Goroutine() }
 
-// goroutine returns the number of the calling goroutine, from the text that a stack trace begins with. It takes a few microseconds. It is only used
-// to recognise a call that would wait for itself.
-func goroutine() uint64 {
+// Goroutine returns the number of the calling goroutine, from the text that a stack trace begins with. It takes a few microseconds. It is only used
+// to recognise a call that would wait for itself, or for a simulation of another goroutine.
+func Goroutine() uint64 {
 	var b [64]byte
 	text := bytes.TrimPrefix(b[:runtime.Stack(b[:], false)], []byte("goroutine "))
 	end := bytes.IndexByte(text, ' ')

@@ -3,16 +3,16 @@ package shard
 import "testing"
 
 func TestGoroutinesHaveDifferentNumbers(t *testing.T) {
-	mine := goroutine()
+	mine := Goroutine()
 	other := make(chan uint64)
-	go func() { other <- goroutine() }()
-	if got := <-other; got == mine || got == 0 || mine == 0 || goroutine() != mine {
+	go func() { other <- Goroutine() }()
+	if got := <-other; got == mine || got == 0 || mine == 0 || Goroutine() != mine {
 		t.Errorf("%d and %d", mine, got)
 	}
 }
 
 func BenchmarkGoroutine(b *testing.B) {
 	for b.Loop() {
-		goroutine()
+		Goroutine()
 	}
 }

@@ -217,7 +217,7 @@ func (s *Shard) Index() int { return s.cfg.Index }
 
 // Run drives the shard until Stop.
 func (s *Shard) Run() {
-	self := goroutine()
+	self := Goroutine()
 	s.goroutine.Store(self)
 	running.Store(self, true)
 	defer running.Delete(self)

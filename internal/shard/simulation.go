@@ -2,6 +2,7 @@ package shard
 
 import (
 	"net/netip"
+	"sync"
 
 	"godwit.example/godwit/internal/mono"
 )
@@ -25,8 +26,9 @@ type Simulation struct {
 	Later func(fn func())
 	// RealTLS runs TLS instead of the fake handshake, which is faster and the same each time.
 	RealTLS bool
-	// ShardOf returns the shard of a connection of the public face. The root sets it.
+	// ShardOf returns the shard of a connection of the public face. The root sets it by Once, because endpoints are opened by many goroutines.
 	ShardOf func(conn any) *Shard
+	Once    sync.Once
 }
 
 // Socket returns what the shard sends and receives through.
