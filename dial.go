@@ -109,7 +109,7 @@ func (t *target) lookup(ctx context.Context, network string) error {
 	return nil
 }
 
-// Dial connects to a server at host:port or godwit://host:port?pin=…. The handshake is bounded by ctx and Config.HandshakeTimeout. Dials
+// Dial connects to a server at host:port or godwit://host:port?pin=…. The handshake is bounded by ctx and Config.HandshakeTimeout, 10 s by default. Dials
 // with equal configuration share one goroutine and one epoll set; each connection has its own socket, on the portable engine its share of
 // eight. Errors: *HandshakeError,
 // ErrBusy, the context's, and those of the configuration.

@@ -10,8 +10,9 @@ import "time"
 type Handler struct {
 	// Open is called when a connection's handshake is complete and before its first message. An error closes the
 	// connection: a *CloseError chooses the application's code and the reason that the peer sees; of any other the peer sees the transport
-	// code POLICY (0x6708) and the text. An endpoint without
-	// Open and Message hands its connections to Endpoint.Accept.
+	// code POLICY (0x6708) and the text. It sees that after its Dial has succeeded, because its handshake is complete by then; here, Close is
+	// called for it too. An endpoint without Open and Message hands its
+	// connections to Endpoint.Accept.
 	Open func(Conn) error
 	// Message is called for each message. The payload is borrowed until it returns. Without it, messages are kept for
 	// Conn.Receive.
