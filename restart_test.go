@@ -179,11 +179,17 @@ func TestRestartedServerResetsItsOldClients(t *testing.T) {
 	for range 6 {
 		old = append(old, connect())
 	}
+	shared, err := listen(t, godwit.Config{}).Dial(deadline(t, 10*time.Second), addr, &cfg) // from a socket that others use too
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, shared, "before")
+	old = append(old, shared)
 	kill()
 	_ = old[5].Send(0, []byte("into the void")) // its probes are under way when the server comes back
 	kill = start(t, "server", addr, identity)
 	fresh := connect()
-	for i, size := range []int{0, 1, 100, 1000, 100_000, 8} {
+	for i, size := range []int{0, 1, 100, 1000, 100_000, 8, 10} {
 		mustBeReset(t, old[i], size)
 	}
 	exchange(t, fresh, "the connections of the new server live")

@@ -95,6 +95,9 @@ func (c *Conn) IsStatelessReset(token []byte) bool {
 	return diff == 0
 }
 
+// PeerResetToken returns the token of the connection ID in use, if it has one.
+func (c *Conn) PeerResetToken() (token [16]byte, ok bool) { return c.peer.reset, c.peer.hasReset }
+
 // HandleStatelessReset ends the connection: the peer has lost its state.
 func (c *Conn) HandleStatelessReset(now mono.Time) {
 	if c.state == StateHandshaking || c.state == StateConnected {
@@ -153,6 +156,7 @@ func (c *Conn) retireBelow(seq uint64) {
 		p.spare = append(p.spare[:0], p.spare[1:]...)
 		p.current, p.seq = next.id, next.seq
 		p.setReset(true, next.reset)
+		c.event(Event{Kind: EventPath})
 	}
 }
 

@@ -128,7 +128,7 @@ const (
 	EventCrypto                              // Level, Payload: in-order handshake bytes for the session
 	EventConfirmed                           // the handshake is confirmed (HANDSHAKE_DONE sent or received)
 	EventDropKeys                            // Level: packet protection keys of the level are to be dropped
-	EventPath                                // the connection now sends to Conn.Path
+	EventPath                                // the connection now sends to Conn.Path, or to another connection ID
 	EventNewID                               // ConnID: a local connection ID that must be routed to this slot
 	EventRetireID                            // ConnID: no longer
 	EventClosed                              // Code, Remote, Payload = reason, Key = nanoseconds of silence before a timeout: no message will be delivered any more

@@ -157,6 +157,9 @@ var versions = [...]uint32{wire.Version}
 // strayShort takes a short-header packet that leads to no connection here: it may belong to another shard, and otherwise its
 // sender may be told that this server has no state.
 func (s *Shard) strayShort(now mono.Time, socket uint32, b []byte) {
+	if s.strayReset(now, socket, b) {
+		return
+	}
 	s.counters.Strays++
 	if s.router == nil || len(b) <= 1+token.IDLen || b[0]&wire.FixedBit == 0 {
 		return // what was damaged on its way may name a live connection, which must not be reset
@@ -173,6 +176,7 @@ func (s *Shard) strayShort(now mono.Time, socket uint32, b []byte) {
 }
 
 const (
+	minReset        = 21
 	minResetTrigger = 22 // the answer is smaller than its cause and still looks like a packet, which takes 21 bytes (RFC 9000 §10.3)
 	maxReset        = 60
 )
@@ -216,7 +220,11 @@ func (s *Shard) forward(id []byte, socket uint32, b []byte) bool {
 	if !ok || len(id) != token.IDLen || server != s.cfg.IDs.Server || s.owner(shard) == s.cfg.Index {
 		return false
 	}
-	other := s.peerSet[s.owner(shard)]
+	return s.handOver(s.peerSet[s.owner(shard)], socket, b)
+}
+
+// handOver gives a datagram to another shard, if that has room for it. The datagram is dealt with in any case.
+func (s *Shard) handOver(other *Shard, socket uint32, b []byte) bool {
 	other.mu.Lock()
 	taken := len(other.foreign) < maxForeign
 	if taken {

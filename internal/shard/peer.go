@@ -103,6 +103,7 @@ func (s *Shard) free(slot uint32, p *peer) {
 	s.freeHalfOpen(p)
 	if s.router != nil {
 		s.router.Clear(slot)
+		s.dials().drop(slot | s.index)
 	}
 	p.conn.Release()
 	p.keys.Erase()
@@ -219,6 +220,7 @@ func (s *Shard) freeHalfOpen(p *peer) {
 // pathChanged publishes where the connection now sends to.
 func (s *Shard) pathChanged(slot uint32, p *peer) {
 	s.slots.at(slot).setRemote(p.conn.Path().Remote)
+	s.noteReset(slot, p)
 }
 
 // Proven returns the result of a connection's session and where it came from, while the session is there: in App.Open it is.

@@ -136,7 +136,7 @@ func (s *Shard) open(now mono.Time, slot uint32, p *peer, b []byte, pnOff int, l
 // failedShort looks at a packet that could not be opened: it may be a stateless reset, whose random bytes may even look like
 // a packet number that was seen.
 func (s *Shard) failedShort(now mono.Time, p *peer, b []byte, level wire.Level) {
-	if n := len(b) - wire.ResetTokenLen; level == wire.LevelOneRTT && n >= 5 && p.conn.IsStatelessReset(b[n:]) {
+	if level == wire.LevelOneRTT && len(b) >= minReset && p.conn.IsStatelessReset(b[len(b)-wire.ResetTokenLen:]) {
 		p.conn.HandleStatelessReset(now)
 	}
 }
@@ -195,6 +195,7 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 		s.crypto(slot, p, ev.Level, ev.Payload)
 	case proto.EventConfirmed:
 		s.counters.Confirmed++
+		s.noteReset(slot, p)
 	case proto.EventDropKeys:
 		p.keys.Drop(ev.Level)
 	case proto.EventPath:

@@ -139,6 +139,7 @@ type Shard struct {
 	workedAt             mono.Time // when spin last saw work
 	brisk                bool      // that work came soon after the work before it
 
+	resets   resets
 	halfOpen halfOpen
 	retry    *token.Retry
 	hashSeed maphash.Seed
