@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // uncontained are the tests of the root package that do not run in the container: they read the repository, not the library.
@@ -41,25 +44,60 @@ func runContainer(ctx context.Context, r *runner) error {
 	if err != nil {
 		return err
 	}
-	before := r.tally
-	var failed []error
+	var jobs []job
 	for _, name := range strings.Fields(list) {
-		if !strings.HasPrefix(name, "Test") || uncontained.MatchString(name) {
-			continue
-		}
-		for _, part := range containedParts(name) {
-			if err := r.contained(ctx, name, append([]string{container, suite}, part...)); err != nil {
-				failed = append(failed, fmt.Errorf("%s: %w", name, err))
+		if strings.HasPrefix(name, "Test") && !uncontained.MatchString(name) {
+			for _, part := range containedParts(name) {
+				jobs = append(jobs, job{name: name, program: append([]string{container, suite}, part...)})
 			}
 		}
-		if ctx.Err() != nil {
-			break
+	}
+	r.containAll(ctx, jobs)
+	var n tally
+	var failed []error
+	for i := range jobs {
+		n.add(&jobs[i].tally)
+		if err := jobs[i].err; err != nil {
+			failed = append(failed, fmt.Errorf("%s: in the container: %w", jobs[i].name, err))
 		}
 	}
-	n := r.tally
-	fmt.Fprintf(r.out, "in the container: %d tests and subtests passed, %d failed, %d skipped\n",
-		n.passed-before.passed, n.failed-before.failed, n.skipped-before.skipped)
+	r.tally.add(&n)
+	fmt.Fprintf(r.out, "in the container: %d tests and subtests passed, %d failed, %d skipped\n", n.passed, n.failed, n.skipped)
 	return errors.Join(failed...)
+}
+
+// job is a test of the container, and what came of it.
+type job struct {
+	name    string
+	program []string
+	tally   tally
+	err     error
+}
+
+// containAll runs the jobs two at a time: each has half a CPU.
+func (r *runner) containAll(ctx context.Context, jobs []job) {
+	var (
+		all     sync.WaitGroup
+		next    atomic.Int64
+		printer sync.Mutex
+	)
+	for range 2 {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(jobs)); i = next.Add(1) - 1 {
+				j := &jobs[i]
+				if j.err = ctx.Err(); j.err != nil {
+					continue
+				}
+				var said bytes.Buffer
+				fmt.Fprintf(&said, "%-60s ", j.name)
+				j.err = r.contained(ctx, j, &said)
+				printer.Lock()
+				_, _ = said.WriteTo(r.out)
+				printer.Unlock()
+			}
+		})
+	}
+	all.Wait()
 }
 
 // containedParts returns the flags by which a test is chosen, once for each process that it runs in. The test that repeats others over the
@@ -71,23 +109,22 @@ func containedParts(name string) [][]string {
 	return [][]string{{"-test.run=^" + name + "$", "-test.skip=/^Storm$"}, {"-test.run=^" + name + "$/^Storm$"}}
 }
 
-// contained runs one test, or a part of it, in the container.
-func (r *runner) contained(ctx context.Context, name string, program []string) error {
-	args := append([]string{"tool", "test2json", "-p", "container"}, program...)
+// contained runs one job, and writes what it says to out.
+func (r *runner) contained(ctx context.Context, j *job, out *bytes.Buffer) error {
+	args := append([]string{"tool", "test2json", "-p", "container"}, j.program...)
 	cmd := r.prepare(ctx, []string{"GODWIT_STORM=1s"}, "go", append(args, "-test.v=test2json", "-test.timeout=60s")...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	cmd.Stderr = r.out
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.out, "%-60s ", name)
-	f := follower{out: r.out, tally: &r.tally, held: map[string]*strings.Builder{}, notes: "container: "}
+	f := follower{out: out, tally: &j.tally, held: map[string]*strings.Builder{}, notes: "container: "}
 	readErr := f.read(pipe)
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("in the container: %w", err)
-	}
-	return readErr
+	err = cmd.Wait()
+	_, _ = said.WriteTo(out)
+	return errors.Join(readErr, err)
 }

@@ -12,6 +12,12 @@ import (
 // A tally counts tests and subtests.
 type tally struct{ passed, failed, skipped int }
 
+func (t *tally) add(u *tally) {
+	t.passed += u.passed
+	t.failed += u.failed
+	t.skipped += u.skipped
+}
+
 func (t tally) any() bool { return t.passed+t.failed+t.skipped > 0 }
 
 // An event is one line of go test -json (go doc test2json).
