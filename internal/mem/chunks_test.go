@@ -95,7 +95,7 @@ func TestChunksBehaveAsTheirModel(t *testing.T) {
 		buffers := map[*byte]*chunkModel{}
 		pick := func(t *rapid.T) ChunkID {
 			if len(pieces) == 0 {
-				t.Skip("no chunk")
+				t.Skip("no chunk") // of rapid: it draws another action
 			}
 			want := rapid.IntRange(0, len(pieces)-1).Draw(t, "which")
 			for id := ChunkID(1); ; id++ {

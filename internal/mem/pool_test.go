@@ -3,7 +3,6 @@ package mem
 import (
 	"testing"
 
-	"godwit.example/godwit/internal/invariant"
 	"pgregory.net/rapid"
 )
 
@@ -226,28 +225,6 @@ func TestADoubleReleaseIsNoticedInEveryBuild(t *testing.T) {
 	p.Put(l)
 	mustPanic(t, "a double release of a large block", func() { p.Put(l) })
 	p.Put(keep)
-}
-
-func TestDebugBuildsNoticeUseAfterRelease(t *testing.T) {
-	if !invariant.Enabled {
-		t.Skip("needs the tag godwitdebug")
-	}
-	p := NewPool(heapPages, 0)
-	r, b := p.Get(10)
-	p.Put(r)
-	if b[0] != 0xdb {
-		t.Error("the released block was not poisoned")
-	}
-	mustPanic(t, "reading a released block", func() { p.Bytes(r) })
-	again, _ := p.Get(10)
-	if again == r {
-		t.Fatal("the block's second use has the name of its first")
-	}
-	mustPanic(t, "reading the block's next use", func() { p.Bytes(r) })
-	mustPanic(t, "releasing the block's next use", func() { p.Put(r) })
-	p.Put(again)
-	b[5] = 1
-	mustPanic(t, "writing to a released block", func() { p.Get(10) })
 }
 
 func TestGetAndPutDoNotAllocate(t *testing.T) {

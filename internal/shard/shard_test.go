@@ -6,8 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"godwit.example/godwit/internal/invariant"
-	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/udp"
@@ -457,30 +455,6 @@ func TestDoRunsOnceAndNotAfterStop(t *testing.T) {
 	}
 }
 
-func TestFaultCostsOneConnection(t *testing.T) {
-	if invariant.Enabled {
-		t.Skip("in debug builds a fault ends the process")
-	}
-	faults := 0
-	w := newWorld(t, 1, func(c *Config) { c.Fault = func(*Shard, any, []byte) { faults++ } })
-	w.server.shared.Pool = mem.NewPool(func(int) []byte { panic("whoever needs a block") }, 0)
-	good, bad := w.connect(), w.connect()
-	w.send(w.client, bad, string(make([]byte, 10_000)))
-	w.run(mono.Second)
-	if faults != 1 || w.server.counters.Faults != 1 || len(w.sapp.closed) != 1 {
-		t.Fatalf("%d faults reported, %d counted, %d closed", faults, w.server.counters.Faults, len(w.sapp.closed))
-	}
-	w.send(w.client, good, "still there?")
-	w.run(mono.Second)
-	if w.sapp.messages != 1 {
-		t.Error("the other connection did not survive")
-	}
-	if c := w.capp.closed; len(c) != 1 || c[0].Code != proto.CodeStatelessReset {
-		t.Errorf("the client saw %+v", c)
-	}
-	w.over()
-}
-
 func TestPanicOfTheApplicationIsNotHeldUp(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.Fault = func(*Shard, any, []byte) { t.Error("taken for a fault of the shard") } })
 	w.sapp.message = func(*Shard, Ref, *proto.Event) bool { panic("boom") }
@@ -493,19 +467,4 @@ func TestPanicOfTheApplicationIsNotHeldUp(t *testing.T) {
 	}()
 	w.run(mono.Second)
 	t.Error("no panic")
-}
-
-func TestPanickingSessionFailsItsHandshake(t *testing.T) {
-	if invariant.Enabled {
-		t.Skip("in debug builds a fault ends the process")
-	}
-	w := newWorld(t, 1, func(c *Config) {
-		c.NewSession = func([]byte) Session { panic("no session") }
-	})
-	d := w.dial(w.client)
-	w.run(mono.Second)
-	if d.done != 1 || d.end == nil || d.end.Code != uint64(wire.CryptoAlert(alertInternal)) {
-		t.Errorf("done %d, %+v", d.done, d.end)
-	}
-	w.over()
 }
