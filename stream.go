@@ -115,14 +115,16 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	defer s.writing.leave()
 	for {
 		k, err := s.reserve(len(p) - n)
-		if err != nil || len(p) == n {
+		if err != nil || len(p) == 0 {
 			return n, err
 		}
 		if k > 0 {
 			switch s.table.c.shard().StreamWrite(s.table.c.ref(), s.id, p[n:n+k]) {
 			case shard.Sent:
-				n += k
 				s.written += uint64(k)
+				if n += k; n == len(p) {
+					return n, nil // whatever becomes of the stream from here on is for the next call
+				}
 				continue
 			case shard.WouldBlock:
 				s.unreserve(k + wire.CreditOverhead)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,9 @@ import (
 
 // A tally counts tests and subtests.
 type tally struct{ passed, failed, skipped int }
+
+// forgive counts what failed as passed.
+func (t *tally) forgive() { t.passed, t.failed = t.passed+t.failed, 0 }
 
 func (t *tally) add(u *tally) {
 	t.passed += u.passed
@@ -28,22 +32,36 @@ type event struct {
 // goTest runs go test with the given flags and packages, prints what a reader needs (the line of each package, the output of each
 // failed test) and returns the lines of the packages.
 func (r *runner) goTest(ctx context.Context, args ...string) (packages []string, err error) {
+	took := watch()
+	f, err := r.follow(ctx, args)
+	if errors.Is(err, errFailed) && r.passAgain(ctx, args, f, took()) {
+		err = nil
+	}
+	r.tally.add(f.tally)
+	return f.packages, err
+}
+
+// errFailed says that go test ended with a failure, which was printed.
+var errFailed = errors.New("go test failed")
+
+// follow runs go test once.
+func (r *runner) follow(ctx context.Context, args []string) (*follower, error) {
+	f := &follower{out: r.out, tally: &tally{}, held: map[string]*strings.Builder{}}
 	// Vet is a stage of its own.
 	cmd := r.prepare(ctx, nil, "go", append([]string{"test", "-json", "-vet=off", "-timeout=8m"}, args...)...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	cmd.Stderr = r.out
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return f, err
 	}
-	f := follower{out: r.out, tally: &r.tally, held: map[string]*strings.Builder{}}
 	readErr := f.read(pipe)
 	if err := cmd.Wait(); err != nil {
-		return f.packages, fmt.Errorf("go test: %w", err)
+		return f, fmt.Errorf("%w: %w", errFailed, err)
 	}
-	return f.packages, readErr
+	return f, readErr
 }
 
 // A follower turns the events of one go test run into the text that go test prints without -v, and counts.
@@ -52,8 +70,13 @@ type follower struct {
 	tally    *tally
 	held     map[string]*strings.Builder // output of tests that may still fail, by package and test
 	packages []string
+	failures []failure
+	final    bool   // a failure that is not of a single test, or that no second run may excuse
 	notes    string // output that begins so is always shown, but for this beginning
 }
+
+// A failure is a test that failed; subtests are part of theirs.
+type failure struct{ pkg, test string }
 
 func (f *follower) read(in io.Reader) error {
 	lines := bufio.NewReader(in)
@@ -80,6 +103,7 @@ func (f *follower) event(e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
 	case "build-output":
+		f.final = true
 		fmt.Fprint(f.out, e.Output)
 	case "output":
 		if e.Test == "" && isPackageLine(e.Output) {
@@ -104,7 +128,11 @@ func (f *follower) event(e event) {
 		if e.Test != "" {
 			f.count(e.Action)
 		}
+		if e.Test != "" && !strings.Contains(e.Test, "/") {
+			f.failures = append(f.failures, failure{e.Package, e.Test})
+		}
 		if b := f.held[key]; b != nil {
+			f.final = f.final || strings.Contains(b.String(), "DATA RACE") || strings.Contains(b.String(), "panic: ")
 			fmt.Fprint(f.out, b.String())
 			delete(f.held, key)
 		}
@@ -118,6 +146,7 @@ func (f *follower) event(e event) {
 func (f *follower) unfinished(pkg string) {
 	for key, b := range f.held {
 		if strings.HasPrefix(key, pkg+" ") {
+			f.final = true
 			fmt.Fprint(f.out, b.String())
 			delete(f.held, key)
 		}

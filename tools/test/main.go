@@ -1,7 +1,7 @@
 // Command test runs every check of the project, stage by stage, and prints what each cost.
 //
 // A stage that takes longer than its budget fails even if its checks passed, so that the whole stays within fifteen minutes on two
-// cores. A tool that is missing and cannot be installed is a loud SKIP on a developer's machine and a failure when CI=true.
+// cores; time for which a hypervisor gave the cores to others does not count. A tool that is missing and cannot be installed is a loud SKIP on a developer's machine and a failure when CI=true.
 package main
 
 import (
@@ -52,7 +52,7 @@ type runner struct {
 // A result is what the closing table prints of a stage.
 type result struct {
 	stage stage
-	took  time.Duration
+	took  span
 	err   error
 }
 
@@ -142,45 +142,45 @@ func choose(stages []stage, only string) ([]stage, error) {
 
 // all runs the stages, goes on after a failure so that one run shows everything, and reports whether all passed.
 func (r *runner) all(ctx context.Context, stages []stage, complete bool) bool {
-	start := time.Now()
+	whole := watch()
 	var results []result
 	for _, s := range stages {
 		fmt.Fprintf(r.out, "\n=== %s (budget %.0f s)\n", s.name, s.budget.Seconds())
-		began := time.Now()
+		ended := watch()
 		err := s.run(ctx, r)
-		took := time.Since(began)
-		if err == nil && took > s.budget {
+		took := ended()
+		if err == nil && took.net() > s.budget {
 			err = fmt.Errorf("over its budget of %.0f s", s.budget.Seconds())
 		}
 		var missing skip
 		if errors.As(err, &missing) && r.ci {
 			err = fmt.Errorf("%s (a skip is a failure when CI=true)", missing.reason)
 		}
-		fmt.Fprintf(r.out, "--- %s: %s in %.1f s\n", s.name, verdict(err), took.Seconds())
+		fmt.Fprintf(r.out, "--- %s: %s in %v\n", s.name, verdict(err), took)
 		results = append(results, result{s, took, err})
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return r.report(results, time.Since(start), complete)
+	return r.report(results, whole(), complete)
 }
 
 // report prints the table of stages, the test packages and the count of tests.
-func (r *runner) report(results []result, total time.Duration, complete bool) bool {
+func (r *runner) report(results []result, total span, complete bool) bool {
 	good := true
-	fmt.Fprintf(r.out, "\n%-12s %9s %9s\n", "stage", "seconds", "budget")
+	fmt.Fprintf(r.out, "\n%-12s %9s %9s %9s\n", "stage", "seconds", "stolen", "budget")
 	for _, res := range results {
-		fmt.Fprintf(r.out, "%-12s %9.1f %9.0f  %s\n", res.stage.name, res.took.Seconds(), res.stage.budget.Seconds(), verdict(res.err))
+		fmt.Fprintf(r.out, "%-12s %9.1f %9.1f %9.0f  %s\n", res.stage.name, res.took.wall.Seconds(), res.took.kept.Seconds(), res.stage.budget.Seconds(), verdict(res.err))
 		var missing skip
 		if res.err != nil && !errors.As(res.err, &missing) {
 			good = false
 		}
 	}
 	note := ""
-	if complete && total > totalBudget {
+	if complete && total.net() > totalBudget {
 		note, good = "  FAIL: over the budget of the whole", false
 	}
-	fmt.Fprintf(r.out, "%-12s %9.1f %9.0f%s\n\n", "total", total.Seconds(), totalBudget.Seconds(), note)
+	fmt.Fprintf(r.out, "%-12s %9.1f %9.1f %9.0f%s\n\n", "total", total.wall.Seconds(), total.kept.Seconds(), totalBudget.Seconds(), note)
 	for _, line := range r.okLines {
 		fmt.Fprintln(r.out, line)
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +88,9 @@ func TestFollowerCountsAndShowsFailures(t *testing.T) {
 	if got := out.String(); strings.Contains(got, "hidden") || !strings.Contains(got, "shown") || !strings.Contains(got, "panic under it") {
 		t.Errorf("printed:\n%s", got)
 	}
+	if want := []failure{{"p", "TestBad"}}; !slices.Equal(f.failures, want) || !f.final {
+		t.Errorf("failures %v, final %v; a test that never ended is final", f.failures, f.final)
+	}
 	if want := "FAIL\tp\t0.1s|ok  \tq\t0.1s"; strings.Join(f.packages, "|") != want {
 		t.Errorf("package lines %q, want %q", f.packages, want)
 	}
@@ -99,5 +104,48 @@ func TestOnlyPolicyTestsStayOutOfTheContainer(t *testing.T) {
 		if got := uncontained.MatchString(name); got != want {
 			t.Errorf("%s is left out: %v, want %v", name, got, want)
 		}
+	}
+}
+
+func TestFailuresAreExcusedOnlyByTheMachine(t *testing.T) {
+	absent, there := span{wall: 10 * time.Second, kept: time.Second}, span{wall: 10 * time.Second, kept: 500 * time.Millisecond}
+	one := `{"Action":"output","Package":"p","Test":"TestBad","Output":"%s\n"}
+{"Action":"fail","Package":"p","Test":"TestBad/sub"}
+{"Action":"fail","Package":"p","Test":"TestBad"}
+{"Action":"fail","Package":"p"}
+`
+	for _, c := range []struct {
+		name, said string
+		took       span
+		want       bool
+	}{
+		{"late", "it took 2s", absent, true},
+		{"late on a machine that was there", "it took 2s", there, false},
+		{"a race", "WARNING: DATA RACE", absent, false},
+		{"a panic", "panic: index out of range", absent, false},
+	} {
+		var out strings.Builder
+		f := follower{out: &out, tally: &tally{}, held: map[string]*strings.Builder{}}
+		if err := f.read(strings.NewReader(fmt.Sprintf(one, c.said))); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.excusable(c.took); got != c.want {
+			t.Errorf("%s: excusable %v, want %v", c.name, got, c.want)
+		}
+		if f.forgive(); *f.tally != (tally{passed: 2}) || !strings.Contains(out.String(), "UNSTEADY: TestBad of p") {
+			t.Errorf("%s: forgiven, counted %+v; it said\n%s", c.name, *f.tally, out.String())
+		}
+	}
+}
+
+func TestRerunRunsTheFailedTestsAlone(t *testing.T) {
+	failures := []failure{{"q", "TestB"}, {"p", "TestA"}, {"q", "TestC"}}
+	got, fits := rerun([]string{"-race", "-skip=Tidy", "-run=Mutant", "-p=1", "p", "q", "r"}, failures)
+	want := "-race -skip=Tidy -p=1 -count=1 -run=^(TestB|TestA|TestC)$ p q"
+	if strings.Join(got, " ") != want || !fits {
+		t.Errorf("rerun with %q, want %q", got, want)
+	}
+	if _, fits := rerun([]string{"-run=TestSeeds", "p", "-seeds=300"}, failures); fits {
+		t.Error("tests that depend on seeds are run again")
 	}
 }
