@@ -13,12 +13,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"godwit.example/godwit/tools/internal/process"
 )
 
 // options are the flags.
@@ -128,12 +129,8 @@ func bench(ctx context.Context, o *options, out, progress io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	o.state = filepath.Join(dir, "state")
-	if o.binary == "" {
-		o.binary = filepath.Join(dir, "godwit")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "godwit.example/godwit/gateway/cmd/godwit")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build of godwit: %w\n%s", err, text)
-		}
+	if o.binary, err = process.Program(ctx, dir, o.binary, "godwit.example/godwit/gateway/cmd/godwit"); err != nil {
+		return err
 	}
 	all := make([]*series, len(list))
 	for i := range list {

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"godwit.example/godwit/tools/internal/process"
 )
 
 // result is what godwit bench --json prints, as far as it matters here, and the server's own count beside it.
@@ -42,10 +39,7 @@ type result struct {
 	KernelDrops uint64 `json:"kernel_drops"` // datagrams that the server's socket had no room for
 }
 
-const (
-	startTime = 10 * time.Second
-	slack     = 30 * time.Second // of a run beyond its measurements
-)
+const slack = 30 * time.Second // of a run beyond its measurements
 
 // run starts a server, loads it once, and stops it.
 func (o *options) run(ctx context.Context, w *workload) (*result, error) {
@@ -59,7 +53,7 @@ func (o *options) run(ctx context.Context, w *workload) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.stop()
+	defer s.Stop()
 	args := append([]string{"bench", s.Listen, "--pin", s.Pin, "--admin", s.Admin, "--json", "--duration", o.duration.String()}, w.client...)
 	if w.reference {
 		args = append(args, "--reference")
@@ -67,12 +61,9 @@ func (o *options) run(ctx context.Context, w *workload) (*result, error) {
 			args = append(args, "--reference-cpus", strconv.Itoa(o.serverCPU))
 		}
 	}
-	cmd := o.command(ctx, o.clientCPU, args...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	text, err := cmd.Output()
+	text, err := process.Output(o.command(ctx, o.clientCPU, args...))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, said.String())
+		return nil, err
 	}
 	r := new(result)
 	if err := json.Unmarshal(text, r); err != nil {
@@ -86,58 +77,28 @@ func (o *options) run(ctx context.Context, w *workload) (*result, error) {
 
 // command prepares the godwit program on one CPU.
 func (o *options) command(ctx context.Context, cpu int, args ...string) *exec.Cmd {
-	name := o.binary
-	if cpu >= 0 {
-		name, args = "taskset", append([]string{"-c", strconv.Itoa(cpu), o.binary}, args...)
-	}
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "XDG_STATE_HOME="+o.state)
-	return cmd
+	return process.Place{CPU: cpu, Procs: 1, State: o.state}.Command(ctx, o.binary, args...)
 }
 
 // server is a running godwit serve; its banner says where.
 type server struct {
+	*process.Server `json:"-"`
+
 	Listen string `json:"listen"`
 	Pin    string `json:"pin"`
 	Admin  string `json:"admin"`
-
-	cmd *exec.Cmd
 }
 
 func (o *options) serve(ctx context.Context, flags []string) (*server, error) {
-	cmd := o.command(ctx, o.serverCPU, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json", "--drain-timeout", "1s"}, flags...)...)
-	out, err := cmd.StdoutPipe()
+	p, banner, err := process.StartBanner(o.command(ctx, o.serverCPU, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json"}, flags...)...))
 	if err != nil {
 		return nil, err
 	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("%w: taskset (of util-linux) binds processes to CPUs; -server-cpu -1 -client-cpu -1 does without", err)
-		}
-		return nil, err
-	}
-	s := &server{cmd: cmd}
-	late := time.AfterFunc(startTime, func() { _ = cmd.Process.Kill() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	late.Stop()
-	if err == nil {
-		err = json.Unmarshal([]byte(line), s)
-	}
-	if err != nil {
-		s.stop()
-		return nil, fmt.Errorf("the server does not start: %w\n%s", err, said.String())
+	s := &server{Server: p}
+	if err := json.Unmarshal([]byte(banner), s); err != nil {
+		return nil, p.Failed(fmt.Errorf("the banner of the server: %w", err))
 	}
 	return s, nil
-}
-
-// stop ends the server and waits for it.
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	late := time.AfterFunc(startTime, func() { _ = s.cmd.Process.Kill() })
-	defer late.Stop()
-	_ = s.cmd.Wait() // how it ends does not matter any more
 }
 
 // kernelDrops asks the server's admin page what its socket had no room for.

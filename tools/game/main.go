@@ -13,12 +13,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
+
+	"godwit.example/godwit/tools/internal/process"
 )
 
 // What is promised on a machine with two CPUs that has nothing else to do.
@@ -71,12 +72,8 @@ func compare(ctx context.Context, o *options, out io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	o.state = filepath.Join(dir, "state")
-	if o.binary == "" {
-		o.binary = filepath.Join(dir, "game")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "godwit.example/godwit/examples/game")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build of examples/game: %w\n%s", err, text)
-		}
+	if o.binary, err = process.Program(ctx, dir, o.binary, "godwit.example/godwit/examples/game"); err != nil {
+		return err
 	}
 	fmt.Fprintf(out, "%d players, 30 ticks a second of %d B to each, 30 inputs a second of %d B from each; %d rounds of %v, the server on CPU %d\n",
 		o.players, stateSize, inputSize, o.rounds, o.duration, o.serverCPU)
@@ -95,47 +92,25 @@ func compare(ctx context.Context, o *options, out io.Writer) error {
 
 // run starts a server and its players, and returns what the players measured.
 func (o *options) run(ctx context.Context, way string) (r result, err error) {
-	server := o.command(ctx, o.serverCPU, o.binary, "-way", way)
-	stdout, err := server.StdoutPipe()
+	server, address, err := process.StartBanner(o.place(o.serverCPU).Command(ctx, o.binary, "-way", way))
 	if err != nil {
 		return r, err
 	}
-	if err := server.Start(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return r, fmt.Errorf("%w: taskset (of util-linux) binds processes to CPUs; -server-cpu -1 -client-cpu -1 does without", err)
-		}
-		return r, err
-	}
-	defer func() {
-		_ = server.Process.Kill() // what it holds is of no interest any more
-		_ = server.Wait()
-	}()
-	var address string
-	if _, err := fmt.Fscanln(stdout, &address); err != nil {
-		return r, fmt.Errorf("the server does not start: %w", err)
-	}
+	defer server.Stop()
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
 	}
-	players := o.command(ctx, o.clientCPU, self, "-play", address, "-pid", strconv.Itoa(server.Process.Pid),
-		"-players", strconv.Itoa(o.players), "-for", o.duration.String())
-	text, err := players.Output()
+	text, err := process.Output(o.place(o.clientCPU).Command(ctx, self, "-play", address, "-pid", strconv.Itoa(server.PID()),
+		"-players", strconv.Itoa(o.players), "-for", o.duration.String()))
 	if err != nil {
-		return r, fmt.Errorf("players: %w", err)
+		return r, err
 	}
 	return r, json.Unmarshal(text, &r)
 }
 
-// command prepares a program on one CPU.
-func (o *options) command(ctx context.Context, cpu int, name string, args ...string) *exec.Cmd {
-	if cpu >= 0 {
-		name, args = "taskset", append([]string{"-c", strconv.Itoa(cpu), name}, args...)
-	}
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "XDG_STATE_HOME="+o.state)
-	cmd.Stderr = os.Stderr
-	return cmd
+func (o *options) place(cpu int) process.Place {
+	return process.Place{CPU: cpu, Procs: 1, State: o.state}
 }
 
 // report prints medians, the least and the most in brackets. Ratios are of runs of the same round.

@@ -4,17 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/tools/internal/process"
 )
 
 // What travels between examples/game and its players.
@@ -89,7 +85,7 @@ func play(ctx context.Context, o *options, out io.Writer) error {
 		defer c.Close()
 	}
 	time.Sleep(settle)
-	before, err := cpu(o.pid)
+	before, err := process.CPU(o.pid)
 	if err != nil {
 		return err
 	}
@@ -97,7 +93,7 @@ func play(ctx context.Context, o *options, out io.Writer) error {
 	obs.on = true
 	obs.mu.Unlock()
 	time.Sleep(o.duration)
-	after, err := cpu(o.pid)
+	after, err := process.CPU(o.pid)
 	if err != nil {
 		return err
 	}
@@ -137,26 +133,4 @@ func lateness(ticks []time.Time) (late int, worst time.Duration) {
 		due = due.Add(interval)
 	}
 	return late, worst
-}
-
-// cpu returns the CPU time of all threads of a process, as the scheduler counts it.
-func cpu(pid int) (sum time.Duration, err error) {
-	threads := filepath.Join("/proc", strconv.Itoa(pid), "task")
-	files, err := filepath.Glob(filepath.Join(threads, "*", "schedstat"))
-	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("the kernel tells no CPU times of threads in %s", threads)
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // a thread that has ended meanwhile
-		}
-		first, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
-		}
-		sum += time.Duration(n)
-	}
-	return sum, nil
 }

@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"godwit.example/godwit/tools/internal/process"
 )
 
 // The goals that -check asserts.
@@ -88,11 +90,16 @@ func main() {
 
 // measure runs the server and both phases.
 func measure(ctx context.Context, o *options) (*report, error) {
-	s, err := startServer(ctx, o)
+	dir, err := os.MkdirTemp("", "godwit-memory")
 	if err != nil {
 		return nil, err
 	}
-	defer s.stop()
+	defer os.RemoveAll(dir)
+	s, err := startServer(ctx, o, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Stop()
 	r := &report{MessagesEach: o.messages, MessageBytes: o.size, Encrypted: true, GOMAXPROCS: o.gomaxprocs, OwnSockets: !o.shared}
 	if r.Start, err = s.figures(); err != nil {
 		return nil, err
@@ -124,14 +131,14 @@ func measure(ctx context.Context, o *options) (*report, error) {
 func (p *phase) run(ctx context.Context, s *server, c *crowd, n int, settle time.Duration) (err error) {
 	p.Connections = n
 	fresh := n - len(c.conns)
-	before, err := s.cpu()
+	before, err := process.CPU(s.PID())
 	if err != nil {
 		return err
 	}
 	if p.Handshakes, err = c.grow(ctx, n); err != nil {
 		return err
 	}
-	after, err := s.cpu()
+	after, err := process.CPU(s.PID())
 	if err != nil {
 		return err
 	}
@@ -148,7 +155,7 @@ func (p *phase) run(ctx context.Context, s *server, c *crowd, n int, settle time
 
 // silence measures the server's CPU while nothing happens.
 func (p *phase) silence(ctx context.Context, s *server, window time.Duration) error {
-	before, err := s.cpu()
+	before, err := process.CPU(s.PID())
 	if err != nil {
 		return err
 	}
@@ -156,7 +163,7 @@ func (p *phase) silence(ctx context.Context, s *server, window time.Duration) er
 	if err := wait(ctx, window); err != nil {
 		return err
 	}
-	after, err := s.cpu()
+	after, err := process.CPU(s.PID())
 	if err != nil {
 		return err
 	}

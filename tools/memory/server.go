@@ -1,68 +1,58 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"godwit.example/godwit/tools/internal/process"
 )
 
 // server is the process that is measured.
 type server struct {
-	cmd      *exec.Cmd
-	dir      string // of its binary and its identity
+	*process.Server
+
 	addr     string
 	identity string
-	said     bytes.Buffer
 }
 
-// startServer builds the server if need be and starts it. Whether it is up shows when the first connection comes about.
-func startServer(ctx context.Context, o *options) (*server, error) {
-	dir, err := os.MkdirTemp("", "godwit-memory")
+// startServer builds the server if need be and starts it. Whether it is up shows when the first connection comes about. Its binary and its
+// identity are in dir.
+func startServer(ctx context.Context, o *options, dir string) (*server, error) {
+	binary, err := process.Program(ctx, dir, o.server, "godwit.example/godwit/examples/echo")
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, identity: filepath.Join(dir, "state", "godwit")}
-	binary := o.server
-	if binary == "" {
-		binary = filepath.Join(dir, "echo")
-		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "godwit.example/godwit/examples/echo")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, errors.Join(fmt.Errorf("build of examples/echo: %w\n%s", err, out), os.RemoveAll(dir))
-		}
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
 	}
-	if s.addr, err = freeAddress(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	place := process.Place{CPU: -1, Procs: o.gomaxprocs, State: filepath.Join(dir, "state")}
+	p, err := process.Start(place.Command(ctx, binary, addr))
+	if err != nil {
+		return nil, err
 	}
-	s.cmd = exec.CommandContext(ctx, binary, s.addr)
-	s.cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(dir, "state"))
-	if o.gomaxprocs > 0 {
-		s.cmd.Env = append(s.cmd.Env, "GOMAXPROCS="+strconv.Itoa(o.gomaxprocs))
-	}
-	s.cmd.Stderr = &s.said
-	if err := s.cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
+	s := &server{Server: p, addr: addr, identity: filepath.Join(place.State, "godwit")}
 	// The identity appears before the socket. Until the socket is there, handshakes go unanswered and are repeated.
 	for range 100 {
-		if _, err := s.figures(); err == nil && exists(filepath.Join(s.identity, "identity.pem")) {
+		if _, err := s.figures(); err != nil {
+			return nil, err
+		}
+		if exists(filepath.Join(s.identity, "identity.pem")) {
 			return s, nil
 		}
 		if err := wait(ctx, 20*time.Millisecond); err != nil {
-			s.stop()
+			s.Stop()
 			return nil, err
 		}
 	}
-	s.stop()
-	return nil, fmt.Errorf("the server does not start: %s", s.said.String())
+	return nil, s.Failed(errors.New("the server does not start: it has made no identity"))
 }
 
 func exists(name string) bool {
@@ -80,15 +70,6 @@ func freeAddress() (string, error) {
 	return c.LocalAddr().String(), nil
 }
 
-// stop ends the process and forgets what it left behind.
-func (s *server) stop() {
-	if s.cmd.Process != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGKILL) // nothing of what it holds is of interest any more
-		_ = s.cmd.Wait()
-	}
-	_ = os.RemoveAll(s.dir)
-}
-
 // figures is what the operating system says of a process.
 type figures struct {
 	Anon    int64 `json:"rss_anon_bytes"`
@@ -104,17 +85,16 @@ func (f figures) String() string {
 	return fmt.Sprintf("RssAnon %.2f MB, VmRSS %.2f MB, VmSwap %.2f MB, %d threads", mega(f.Anon), mega(f.RSS), mega(f.Swap), f.Threads)
 }
 
-func (s *server) proc(name string) string {
-	return filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), name)
-}
-
 // figures reads the process's figures now.
 func (s *server) figures() (f figures, err error) {
-	text, err := os.ReadFile(s.proc("status"))
-	if err != nil {
-		return f, fmt.Errorf("the server is gone, or this system has no /proc: %w %s", err, s.said.String())
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.PID()), "status"))
+	if err == nil {
+		f, err = parseStatus(string(text))
 	}
-	return parseStatus(string(text))
+	if err != nil {
+		return f, s.Failed(fmt.Errorf("the server is gone, or this system has no /proc: %w", err))
+	}
+	return f, nil
 }
 
 // parseStatus reads the lines that count of /proc/PID/status. Memory is given in kB, which are KiB.
@@ -134,27 +114,4 @@ func parseStatus(text string) (f figures, err error) {
 		}
 	}
 	return f, nil
-}
-
-// cpu returns the CPU time of all threads. The scheduler's own figures are in nanoseconds; those of /proc/PID/stat are in
-// hundredths of a second, one of which would be the whole goal.
-func (s *server) cpu() (time.Duration, error) {
-	files, err := filepath.Glob(s.proc("task/*/schedstat"))
-	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("the kernel tells no CPU times of threads in %s", s.proc("task"))
-	}
-	var sum time.Duration
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // a thread that has ended meanwhile
-		}
-		first, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
-		}
-		sum += time.Duration(n)
-	}
-	return sum, nil
 }
