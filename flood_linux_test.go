@@ -21,7 +21,7 @@ import (
 
 const (
 	floodRate    = 100_000 // datagrams a second
-	floodShort   = 3 * time.Second
+	floodShort   = 2 * time.Second
 	floodEnv     = "GODWIT_FLOOD" // a duration: the long form, which also asserts the rate
 	floodConns   = 100
 	floodRecords = 1 << 10 // datagrams of a live client that are kept

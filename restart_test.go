@@ -96,6 +96,7 @@ func TestKilledClientIsNoticed(t *testing.T) {
 		{"while it is sent to", 4 * time.Second, true, time.Second, 3500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // both wait, most of the time
 			type end struct {
 				at  time.Time
 				err error

@@ -72,7 +72,7 @@ func (r *runner) stages() []stage {
 			_, err := r.testTree(ctx, r.existing(debugPackages), "-tags=godwitdebug", notOnBothEngines)
 			return err
 		}},
-		{name: "test-portable", budget: 120 * time.Second, run: func(ctx context.Context, r *runner) error {
+		{name: "test-portable", budget: 180 * time.Second, run: func(ctx context.Context, r *runner) error {
 			os.Setenv("GODWIT_ENGINE", "portable")
 			defer os.Unsetenv("GODWIT_ENGINE")
 			_, err := r.goTest(ctx, "-skip=Tidy|Import|Banned|Layout|^TestPortableEngine$", ".")
