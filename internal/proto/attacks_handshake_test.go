@@ -117,6 +117,7 @@ func TestATokenThatLeavesNoRoomIsRefused(t *testing.T) {
 		p.client.c.peer.current = p.client.c.localID
 		p.client.c.InstallKeys(wire.LevelHandshake, true, 16)
 		p.client.c.InstallKeys(wire.LevelOneRTT, true, 16)
+		scatter(&p.client.c.app)
 		p.client.c.Close(p.now, false, wire.MaxVarint, text(1, 256))
 		p.client.flush()
 		p.flying = nil

@@ -40,6 +40,7 @@ func (e *ending) onPacket() {
 const (
 	maxReason      = 256
 	maxEarlyReason = 128
+	maxCloseHead   = 19 // what precedes the reason: type, code, frame type, length of the reason
 )
 
 // Close ends the connection at once with a code and reason. What was not acknowledged may be lost.
@@ -94,7 +95,9 @@ func (c *Conn) closeNow(now mono.Time, app bool, code uint64, reason string) {
 	e := &c.end
 	e.app, e.code, e.reason = app, code, reason[:min(len(reason), maxReason)]
 	e.due, e.early = true, !c.confirmed
+	arrived := c.app.recv.ranges
 	c.finish(now, Event{Kind: EventClosed, App: app, Code: code, Payload: []byte(e.reason)})
+	c.app.recv.ranges = arrived // the CLOSE acknowledges it
 	c.state = StateClosing
 }
 
@@ -185,7 +188,9 @@ func (c *Conn) buildClose(now mono.Time, buf []byte, t *wire.Train) bool {
 	return true
 }
 
-// closePacket writes one packet with a CLOSE frame. Below 1-RTT an application's code and reason stay private.
+// closePacket writes one packet with a CLOSE frame. Below 1-RTT an application's code and reason stay private. The first 1-RTT packet
+// begins with an ACK of everything that arrived: the peer, which forgets all when it reads the CLOSE, then knows which of its last
+// messages did.
 func (c *Conn) closePacket(now mono.Time, level wire.Level, s *space, b []byte, t *wire.Train) int {
 	const pnLen = 4
 	lengthOff := 0
@@ -204,6 +209,11 @@ func (c *Conn) closePacket(now mono.Time, level wire.Level, s *space, b []byte, 
 	if e.early {
 		reason = reason[:min(len(reason), maxEarlyReason)]
 	}
+	recs := s.sent.records.len()
+	if level == wire.LevelOneRTT {
+		b = c.appendAck(now, s, b, cap(b)-maxCloseHead-len(reason)-int(s.tagLen))
+		s.recv.ranges = nil
+	}
 	switch {
 	case e.app && level == wire.LevelOneRTT:
 		b = wire.AppendApplicationClose(b, e.code, reason)
@@ -216,6 +226,6 @@ func (c *Conn) closePacket(now mono.Time, level wire.Level, s *space, b []byte, 
 	if level != wire.LevelOneRTT {
 		wire.SetLength(b, lengthOff, size-pnOff)
 	}
-	c.commit(now, level, t, pnOff, pnLen, size, s.sent.records.len(), false, 0)
+	c.commit(now, level, t, pnOff, pnLen, size, recs, false, 0)
 	return size
 }
