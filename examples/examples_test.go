@@ -101,7 +101,8 @@ func TestGameInThreeWays(t *testing.T) {
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
 		t.Skip("this system tells no CPU times of threads:", err)
 	}
-	out := run(t, "players", "-binary", filepath.Join(binaries, "game"), "-rounds", "1", "-for", "1s", "-server-cpu", "-1", "-client-cpu", "-1")
+	out := run(t, "players", "-binary", filepath.Join(binaries, "game"), "-rounds", "1", "-for", "1s", "-busy", "-server-cpu", "-1", "-client-cpu", "-1")
+	want(t, out, `bare ticker: (2[0-9]|3[0-9]) ticks, \d+ late, p90 .* the latest by`)
 	for _, way := range []string{"tick", "goroutine", "blocking"} {
 		// A starved machine may lose some on either side, but not most of them.
 		want(t, out, way+`: \d+\.\d\d .* µs of server CPU a client-tick, .* of tick; (2[0-9]|3[0-9]) ticks, \d+ late, .* (\d\d|100)\.\d % of states and (\d\d|100)\.\d % of inputs arrived`)

@@ -120,12 +120,7 @@ func reasons(open bool, s *stats, u *usage) []string {
 	if late := time.Duration(s.lateness.Quantile(0.99)); late > mostLate {
 		why = append(why, fmt.Sprintf("the generator was %v late at the 99th percentile, more than %v", late.Round(time.Microsecond), mostLate))
 	}
-	if u.other != nil && *u.other > mostForeign {
-		why = append(why, fmt.Sprintf("other programs used %.1f %% of the machine, more than %g %%", 100**u.other, 100*mostForeign))
-	}
-	if u.steal != nil && *u.steal > mostForeign {
-		why = append(why, fmt.Sprintf("the hypervisor kept %.1f %% of the machine, more than %g %%", 100**u.steal, 100*mostForeign))
-	}
+	why = append(why, Noise{u.other, u.steal}.Reasons()...)
 	if s.returned == 0 {
 		why = append(why, "no message came back: does the server run the echo application?")
 	}

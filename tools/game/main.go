@@ -1,6 +1,7 @@
 // Command game sends 60 players to examples/game and prints what its three ways to drive a server cost: medians of the server's CPU time for
 // each client and tick, ticks that were late, and how the ways compare. The server has CPU 0 to itself and the players CPU 1, each with
-// GOMAXPROCS=1 and in a process of its own; the ways take turns.
+// GOMAXPROCS=1 and in a process of its own; the ways take turns. So does a program that has nothing but a time.Ticker, on the server's CPU:
+// how late its ticks come is the machine's doing.
 //
 //	go run ./tools/game
 package main
@@ -8,24 +9,28 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"godwit.example/godwit/tools/internal/process"
 )
 
-// What is promised on a machine with two CPUs that has nothing else to do.
-const goalRatio = 1.3 // of the way with a goroutine to that with Tick
+// bare is the turn of a program without players and without godwit.
+const bare = "bare ticker"
 
-var ways = []string{"tick", "goroutine", "blocking"}
+var (
+	ways  = []string{"tick", "goroutine", "blocking"}
+	turns = append([]string{bare}, ways...)
+)
+
+const attempts = 3 // rounds that are played at most, as a multiple of the valid ones that are wanted
 
 // options are the flags.
 type options struct {
@@ -33,7 +38,8 @@ type options struct {
 	duration             time.Duration
 	serverCPU, clientCPU int
 	binary               string
-	check                bool
+	check, busy          bool
+	ticker               bool   // this process is the bare ticker
 	play                 string // address: this process is the players
 	pid                  int    // of the server they play on
 	state                string // directory of the servers' identity
@@ -42,12 +48,14 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.players, "players", 60, "number of players")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each way has its turn")
+	flag.IntVar(&o.rounds, "rounds", 5, "valid rounds, in each of which every way has its turn; three times as many are played at most")
 	flag.DurationVar(&o.duration, "for", 10*time.Second, "length of a measurement")
 	flag.IntVar(&o.serverCPU, "server-cpu", 0, "CPU of the server; -1 does not bind it")
 	flag.IntVar(&o.clientCPU, "client-cpu", 1, "CPU of the players; -1 does not bind them")
 	flag.StringVar(&o.binary, "binary", "", "the game server; empty builds examples/game")
 	flag.BoolVar(&o.check, "check", false, "fail if a promise does not hold")
+	flag.BoolVar(&o.busy, "busy", false, "count invalid rounds too, to see something on a machine that is busy: not for publication, and the output says so")
+	flag.BoolVar(&o.ticker, "ticker", false, "be the program that only ticks, as the program starts itself")
 	flag.StringVar(&o.play, "play", "", "be the players of the server at this address, as the program starts itself")
 	flag.IntVar(&o.pid, "pid", 0, "process of that server")
 	flag.Parse()
@@ -55,7 +63,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	run := compare
-	if o.play != "" {
+	switch {
+	case o.ticker:
+		run = tickOnly
+	case o.play != "":
 		run = play
 	}
 	if err := run(ctx, &o, os.Stdout); err != nil {
@@ -77,32 +88,54 @@ func compare(ctx context.Context, o *options, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%d players, 30 ticks a second of %d B to each, 30 inputs a second of %d B from each; %d rounds of %v, the server on CPU %d\n",
 		o.players, stateSize, inputSize, o.rounds, o.duration, o.serverCPU)
-	results := make(map[string][]result)
-	for range o.rounds {
-		for _, way := range ways {
-			r, err := o.run(ctx, way)
-			if err != nil {
-				return fmt.Errorf("%s: %w", way, err)
-			}
-			results[way] = append(results[way], r)
+	var rounds []round
+	invalid := 0
+	for len(rounds) < o.rounds && len(rounds)+invalid < attempts*o.rounds {
+		r, err := o.round(ctx)
+		if err != nil {
+			return err
 		}
+		if why := r.reasons(); len(why) > 0 {
+			fmt.Fprintf(out, "INVALID round: %s\n", strings.Join(why, "; "))
+			invalid++
+			if !o.busy {
+				continue
+			}
+		}
+		rounds = append(rounds, r)
 	}
-	return report(out, results, o)
+	return report(out, rounds, invalid, o)
 }
 
-// run starts a server and its players, and returns what the players measured.
-func (o *options) run(ctx context.Context, way string) (r result, err error) {
-	server, address, err := process.StartBanner(o.place(o.serverCPU).Command(ctx, o.binary, "-way", way))
-	if err != nil {
-		return r, err
+// round gives each way its turn, and the bare ticker.
+func (o *options) round(ctx context.Context) (round, error) {
+	r := make(round)
+	for _, way := range turns {
+		one, err := o.run(ctx, way)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", way, err)
+		}
+		r[way] = one
 	}
-	defer server.Stop()
+	return r, nil
+}
+
+// run starts a server and its players, or the bare ticker, and returns what was measured.
+func (o *options) run(ctx context.Context, way string) (r result, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
 	}
-	text, err := process.Output(o.place(o.clientCPU).Command(ctx, self, "-play", address, "-pid", strconv.Itoa(server.PID()),
-		"-players", strconv.Itoa(o.players), "-for", o.duration.String()))
+	cpu, args := o.serverCPU, []string{"-ticker", "-for", o.duration.String()}
+	if way != bare {
+		server, address, err := process.StartBanner(o.place(cpu).Command(ctx, o.binary, "-way", way))
+		if err != nil {
+			return r, err
+		}
+		defer server.Stop()
+		cpu, args = o.clientCPU, []string{"-play", address, "-pid", strconv.Itoa(server.PID()), "-players", strconv.Itoa(o.players), "-for", o.duration.String()}
+	}
+	text, err := process.Output(o.place(cpu).Command(ctx, self, args...))
 	if err != nil {
 		return r, err
 	}
@@ -111,44 +144,4 @@ func (o *options) run(ctx context.Context, way string) (r result, err error) {
 
 func (o *options) place(cpu int) process.Place {
 	return process.Place{CPU: cpu, Procs: 1, State: o.state}
-}
-
-// report prints medians, the least and the most in brackets. Ratios are of runs of the same round.
-func report(out io.Writer, results map[string][]result, o *options) error {
-	var missed []error
-	base := results[ways[0]]
-	for _, way := range ways {
-		var cost, ratio []float64
-		var ticks, late, inputs, states int
-		var worst time.Duration
-		for i, r := range results[way] {
-			c := r.cost(o.players)
-			cost, ratio = append(cost, c), append(ratio, c/max(base[i].cost(o.players), 1e-9))
-			// Inputs are those between the first tick and the last, one tick fewer.
-			ticks, late, inputs, states, worst = ticks+r.Ticks, late+r.Late, inputs+r.Inputs, states+r.States, max(worst, r.Worst)
-		}
-		fmt.Fprintf(out, "%9s: %s µs of server CPU a client-tick, %s of tick; %d ticks, %d late, the latest by %.1f ms; %.1f %% of states and %.1f %% of inputs arrived\n",
-			way, spread(cost), spread(ratio), ticks, late, worst.Seconds()*1e3, share(states, ticks*o.players), share(inputs, (ticks-len(results[way]))*o.players))
-		if late > 0 {
-			missed = append(missed, fmt.Errorf("%s: %d late ticks", way, late))
-		}
-		if m := median(ratio); way == "goroutine" && m > goalRatio {
-			missed = append(missed, fmt.Errorf("the way with a goroutine costs %.2f times that with Tick, the goal is %g", m, goalRatio))
-		}
-	}
-	if !o.check {
-		return nil
-	}
-	return errors.Join(missed...)
-}
-
-func share(n, of int) float64 { return 100 * float64(n) / float64(max(of, 1)) }
-
-func median(list []float64) float64 {
-	list = slices.Sorted(slices.Values(list))
-	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
-}
-
-func spread(list []float64) string {
-	return fmt.Sprintf("%.2f (%.2f-%.2f)", median(list), slices.Min(list), slices.Max(list))
 }

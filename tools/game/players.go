@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/load"
 	"godwit.example/godwit/tools/internal/process"
 )
 
@@ -25,9 +26,10 @@ const (
 type result struct {
 	CPU         time.Duration // of the server
 	Ticks, Late int
-	Worst       time.Duration // lateness of a tick
-	Inputs      int           // that the server has seen
-	States      int           // that the players have seen
+	Behind      []time.Duration // lateness of each tick that came
+	Inputs      int             // that the server has seen
+	States      int             // that the players have seen
+	Noise       load.Noise
 }
 
 // cost is the server's CPU time of a tick of one player, in µs.
@@ -85,6 +87,7 @@ func play(ctx context.Context, o *options, out io.Writer) error {
 		defer c.Close()
 	}
 	time.Sleep(settle)
+	noise := load.StartNoise(0, o.pid)
 	before, err := process.CPU(o.pid)
 	if err != nil {
 		return err
@@ -97,18 +100,39 @@ func play(ctx context.Context, o *options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	r := result{CPU: after - before, Noise: noise()}
 	obs.mu.Lock()
 	defer obs.mu.Unlock()
-	r := result{CPU: after - before, Ticks: len(obs.ticks), States: obs.states, Inputs: int(obs.inputs[1] - obs.inputs[0])}
-	r.Late, r.Worst = lateness(obs.ticks)
+	r.Ticks, r.States, r.Inputs = len(obs.ticks), obs.states, int(obs.inputs[1]-obs.inputs[0])
+	r.Late, r.Behind = lateness(obs.ticks)
 	return json.NewEncoder(out).Encode(r)
 }
 
-// lateness counts ticks that never came, or came more than a quarter of the interval after they were due. They are due at equal
-// intervals; the median of them says when.
-func lateness(ticks []time.Time) (late int, worst time.Duration) {
+// tickOnly is the process that has a ticker and nothing else.
+func tickOnly(ctx context.Context, o *options, out io.Writer) error {
+	noise := load.StartNoise(0)
+	var ticks []time.Time
+	end := time.After(o.duration)
+	for each := time.Tick(interval); ; {
+		select {
+		case <-each:
+			ticks = append(ticks, time.Now())
+			continue
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end:
+		}
+		r := result{Ticks: len(ticks), Noise: noise()}
+		r.Late, r.Behind = lateness(ticks)
+		return json.NewEncoder(out).Encode(r)
+	}
+}
+
+// lateness counts ticks that never came, or came more than a quarter of the interval after they were due, and returns how far behind those
+// were that came. They are due at equal intervals; the median of them says when.
+func lateness(ticks []time.Time) (late int, behinds []time.Duration) {
 	if len(ticks) == 0 {
-		return 0, 0
+		return 0, nil
 	}
 	var phases []time.Duration // within half an interval of that of the first tick
 	for _, t := range ticks {
@@ -122,7 +146,7 @@ func lateness(ticks []time.Time) (late int, worst time.Duration) {
 		if behind < -interval/2 {
 			continue // it makes up for one that was late
 		}
-		worst = max(worst, behind)
+		behinds = append(behinds, behind)
 		for ; behind >= interval; behind -= interval {
 			late++
 			due = due.Add(interval)
@@ -132,5 +156,5 @@ func lateness(ticks []time.Time) (late int, worst time.Duration) {
 		}
 		due = due.Add(interval)
 	}
-	return late, worst
+	return late, behinds
 }
