@@ -73,27 +73,34 @@ func (g *Group) Remove(c Conn) {
 func (g *Group) Len() int { return g.g.Len() }
 
 // Send sends m to all members and returns how many it is addressed to: those that Len counts, without those on a shard whose mailbox
-// was full (Stats.GroupRefused), in which one group may take up to an eighth. It is 0 for a message that no connection could send, such as
-// on a channel that does not exist, and for a closed group.
+// had no room, in which one group may take up to an eighth. These miss the message, which Stats.GroupRefused counts and ErrWouldBlock
+// tells: a group to which that happens is sent more than its members can be given. Other errors, with which nobody gets the message, are that of
+// a channel or a key that does not exist, and one that is net.ErrClosed if the group is closed.
 //
 // Each member is charged as by Conn.SendMessage. One whose send buffer has no room for a message of a reliable channel, or whose
 // peer accepts none so large, is skipped (Stats.GroupSkipped); if m has a Tag, Handler.Outcome tells of it with Refused, and of what
 // became of the message at all other members: once for each. On unreliable channels the oldest unsent message gives way.
-func (g *Group) Send(m Message) int { return g.SendExcept(Conn{}, m) }
+func (g *Group) Send(m Message) (members int, err error) { return g.SendExcept(Conn{}, m) }
 
 // SendExcept is Send to all members but one, such as the one the message came from. It is not counted, under the
 // assumption that it is a member. The zero Conn and connections of other endpoints except nobody.
-func (g *Group) SendExcept(except Conn, m Message) int {
-	if m.Channel >= maxChannels || m.Key > maxKey {
-		return 0
+func (g *Group) SendExcept(except Conn, m Message) (members int, err error) {
+	switch {
+	case m.Channel >= maxChannels:
+		return 0, errChannel(m.Channel)
+	case m.Key > maxKey:
+		return 0, errKey(m.Key)
+	case g.g.Closed():
+		return 0, errGroupClosed
 	}
 	o := shard.Outbound{Payload: m.Payload, Channel: uint16(m.Channel), Key: m.Key, Tag: m.Tag, TTL: max(m.TTL, 0)}
 	members, refused := g.g.Send(&o, except.ref(), except.ep == g.ep)
 	g.ep.groupSends.Add(1)
 	if refused > 0 {
 		g.ep.groupRefused.Add(uint64(refused))
+		return members, ErrWouldBlock
 	}
-	return members
+	return members, nil
 }
 
 // Close ends all memberships; the connections live on. Afterwards Add fails and Send reaches nobody.

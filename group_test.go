@@ -25,10 +25,14 @@ func ExampleGroup() {
 					c.CloseWithError(1, err.Error())
 					return
 				}
-				room.Send(godwit.Message{Channel: m.Channel, Payload: []byte("somebody came")})
+				if _, err := room.Send(godwit.Message{Channel: m.Channel, Payload: []byte("somebody came")}); err != nil {
+					log.Print(err)
+				}
 				return
 			}
-			room.SendExcept(c, m)
+			if _, err := room.SendExcept(c, m); err != nil {
+				c.CloseWithError(1, err.Error()) // it sends more than the room can be given
+			}
 		},
 	}})
 	if err != nil {
@@ -98,7 +102,7 @@ func TestGroupSendsOneItemAShard(t *testing.T) {
 		t.Errorf("%d members", g.Len())
 	}
 	for i := range messages {
-		if n := g.SendExcept(here[i%conns], godwit.Message{Payload: fmt.Append(nil, i)}); n != conns-1 {
+		if n, err := g.SendExcept(here[i%conns], godwit.Message{Payload: fmt.Append(nil, i)}); n != conns-1 || err != nil {
 			t.Fatalf("addressed to %d", n)
 		}
 	}
@@ -142,8 +146,8 @@ func TestGroupMembersLeaveAndAreRefused(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if n := g.Send(godwit.Message{Payload: []byte("x")}); n != 1 {
-		t.Errorf("addressed to %d", n)
+	if n, err := g.Send(godwit.Message{Payload: []byte("x")}); n != 1 || err != nil {
+		t.Errorf("addressed to %d: %v", n, err)
 	}
 	if err := g.Add(here[2]); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a closed connection: %v", err)
@@ -151,13 +155,18 @@ func TestGroupMembersLeaveAndAreRefused(t *testing.T) {
 	if err := g.Add(godwit.Conn{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("no connection: %v", err)
 	}
-	if g.Send(godwit.Message{Channel: 256}) != 0 || g.Send(godwit.Message{Channel: 2, Key: 1 << 62}) != 0 {
-		t.Error("an impossible message was sent")
+	for _, m := range []godwit.Message{{Channel: 256}, {Channel: 2, Key: 1 << 62}} {
+		if n, err := g.Send(m); n != 0 || err == nil {
+			t.Errorf("an impossible message was sent to %d: %v", n, err)
+		}
 	}
 	g.Close()
 	g.Close()
-	if err := g.Add(here[0]); !errors.Is(err, net.ErrClosed) || g.Len() != 0 || g.Send(godwit.Message{}) != 0 {
+	if err := g.Add(here[0]); !errors.Is(err, net.ErrClosed) || g.Len() != 0 {
 		t.Errorf("a closed group: %v, %d members", err, g.Len())
+	}
+	if n, err := g.Send(godwit.Message{}); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a message for a closed group: %d, %v", n, err)
 	}
 	exchanged := make(chan error)
 	go func() {
@@ -169,6 +178,40 @@ func TestGroupMembersLeaveAndAreRefused(t *testing.T) {
 	}()
 	if err := <-exchanged; err != nil {
 		t.Error(err)
+	}
+}
+
+// A shard does not read its mailbox while it calls a handler, which therefore fills the group's share of it for certain.
+func TestGroupSendTellsThatAShardHasNoRoom(t *testing.T) {
+	const size = 1000
+	type answer struct{ sent, members int }
+	answers := make(chan answer, 1)
+	var g *godwit.Group
+	e := listen(t, godwit.Config{Shards: 1, Tuning: godwit.Tuning{MailboxBytes: 64 << 10}, Handler: godwit.Handler{
+		Message: func(c godwit.Conn, m godwit.Message) {
+			_ = g.Add(c)
+			var a answer
+			for a.sent < 100 {
+				n, err := g.Send(godwit.Message{Payload: make([]byte, size)})
+				if err == godwit.ErrWouldBlock {
+					a.members = n
+					break
+				}
+				a.sent++
+			}
+			answers <- a
+		},
+	}})
+	g = e.NewGroup()
+	c := dial(t, e, godwit.Config{})
+	if err := c.Send(godwit.OrderedChannel, []byte("go on")); err != nil {
+		t.Fatal(err)
+	}
+	if a, share := <-answers, 64<<10/8; a.sent == 0 || a.sent*size > share || a.members != 0 {
+		t.Errorf("%d messages of %d B fit into %d B, and the next was for %d members", a.sent, size, share, a.members)
+	}
+	if st := e.Stats(); st.GroupRefused != 1 {
+		t.Errorf("counted %d times", st.GroupRefused)
 	}
 }
 
@@ -203,8 +246,9 @@ func TestGroupOverABadLink(t *testing.T) {
 			n.Sleep(2 * time.Second)
 			const messages = 100
 			for i := range messages {
-				if k := g.Send(godwit.Message{Channel: godwit.Channel(i % 5), Tag: 1, Key: 3, Payload: fmt.Append(nil, i, strings.Repeat(".", i*40))}); k != 5 {
-					t.Fatalf("addressed to %d", k)
+				k, err := g.Send(godwit.Message{Channel: godwit.Channel(i % 5), Tag: 1, Key: 3, Payload: fmt.Append(nil, i, strings.Repeat(".", i*40))})
+				if k != 5 || err != nil {
+					t.Fatalf("addressed to %d: %v", k, err)
 				}
 				n.Sleep(5 * time.Millisecond)
 			}
@@ -253,8 +297,8 @@ func TestGroupSendDoesNotAllocate(t *testing.T) {
 	}
 	payload := make([]byte, 200)
 	round := func() {
-		if g.SendExcept(here[0], godwit.Message{Payload: payload}) == 0 {
-			t.Fatal("nobody")
+		if n, err := g.SendExcept(here[0], godwit.Message{Payload: payload}); n != conns-1 || err != nil {
+			t.Fatalf("addressed to %d: %v", n, err)
 		}
 		<-done
 	}

@@ -184,9 +184,12 @@ func (s *storm) groups(c godwit.Conn) {
 	case 2:
 		g.Remove(c)
 	case 3:
-		g.SendExcept(c, m)
+		_, err := g.SendExcept(c, m)
+		s.expect("send to a group", err)
 	default:
-		if g.Send(m) < 0 || g.Len() < 0 {
+		n, err := g.Send(m)
+		s.expect("send to a group", err)
+		if n < 0 || g.Len() < 0 {
 			s.t.Error("a group has less than nobody")
 		}
 	}

@@ -86,9 +86,11 @@ func (r *room) leave(c godwit.Conn, _ error) {
 	}
 }
 
-// tell sends a line to everybody but from. The tag asks for what becomes of it.
+// tell sends a line to everybody but from. The tag asks for what becomes of it. Who says more than the room can be given is shown the door.
 func (r *room) tell(from godwit.Conn, line string) {
-	r.everyone.SendExcept(from, godwit.Message{Channel: godwit.OrderedChannel, Payload: []byte(line), Tag: 1})
+	if _, err := r.everyone.SendExcept(from, godwit.Message{Channel: godwit.OrderedChannel, Payload: []byte(line), Tag: 1}); err != nil {
+		_ = from.CloseWithError(1, "you say too much at once")
+	}
 }
 
 // outcome shows the door to who reads so slowly that there was no room for another line.

@@ -44,7 +44,7 @@ func startServer(ctx context.Context, o *options, dir string) (*server, error) {
 		if _, err := s.figures(); err != nil {
 			return nil, err
 		}
-		if exists(filepath.Join(s.identity, "identity.pem")) {
+		if _, err := os.Stat(filepath.Join(s.identity, "identity.pem")); err == nil {
 			return s, nil
 		}
 		if err := wait(ctx, 20*time.Millisecond); err != nil {
@@ -53,11 +53,6 @@ func startServer(ctx context.Context, o *options, dir string) (*server, error) {
 		}
 	}
 	return nil, s.Failed(errors.New("the server does not start: it has made no identity"))
-}
-
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
 }
 
 // freeAddress finds a port that nobody has at the moment.

@@ -33,7 +33,7 @@ type relay struct {
 	// rooms is read without the lock: a connection's tag is the index of its room + 1, and a room stays where it is while it has a member.
 	rooms [maxRooms]atomic.Pointer[room]
 
-	joined, left, relayed, alone, refused, outside, tooSlow atomic.Uint64
+	joined, left, relayed, alone, refused, outside, tooSlow, tooFast atomic.Uint64
 }
 
 // room is the members of one name.
@@ -51,10 +51,11 @@ type RelayStats struct {
 	Joined   uint64 `json:"joined"`   // times that a connection entered a room
 	Left     uint64 `json:"left"`     // times that one left, or ended in, a room
 	Relayed  uint64 `json:"relayed"`  // messages passed on, once each whatever the number of members
-	Alone    uint64 `json:"alone"`    // messages with nobody to pass them on to, or whose room has too many waiting
+	Alone    uint64 `json:"alone"`    // messages with nobody to pass them on to, unreliable ones whose room has too many waiting among them
 	Refused  uint64 `json:"refused"`  // commands answered by a refusal: bad ones, and those beyond a limit
 	Outside  uint64 `json:"outside"`  // messages of connections in no room, dropped
 	TooSlow  uint64 `json:"too_slow"` // members disconnected because they had no room for a message of a reliable channel
+	TooFast  uint64 `json:"too_fast"` // members disconnected because their room had too many waiting for their message of a reliable channel
 	MaxRooms int    `json:"max_rooms"`
 }
 
@@ -69,7 +70,8 @@ func newRelay() App {
 func (r *relay) stats() RelayStats {
 	st := RelayStats{
 		Joined: r.joined.Load(), Left: r.left.Load(), Relayed: r.relayed.Load(), Alone: r.alone.Load(),
-		Refused: r.refused.Load(), Outside: r.outside.Load(), TooSlow: r.tooSlow.Load(), MaxRooms: maxRooms,
+		Refused: r.refused.Load(), Outside: r.outside.Load(),
+		TooSlow: r.tooSlow.Load(), TooFast: r.tooFast.Load(), MaxRooms: maxRooms,
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,11 +105,22 @@ func (r *relay) message(c godwit.Conn, m godwit.Message) {
 	if m.TTL, m.Tag = 0, 0; reliable(m.Channel) {
 		m.Tag = 1 // a member that misses it is heard of
 	}
-	if room.group.SendExcept(c, m) == 0 {
+	switch members, err := room.group.SendExcept(c, m); {
+	case err != nil && reliable(m.Channel):
+		r.overrun(c)
+	case members == 0:
 		r.alone.Add(1)
-		return
+	default:
+		r.relayed.Add(1)
 	}
-	r.relayed.Add(1)
+}
+
+// overrun ends a connection whose message some or all of its room will miss. It leaves first: what it has sent since then is passed on to
+// nobody, so that no member hears what came after a gap.
+func (r *relay) overrun(c godwit.Conn) {
+	r.tooFast.Add(1)
+	r.leave(c)
+	c.CloseWithError(closeCode, "the room has too many messages waiting: send slower") // nothing to do if it is gone already
 }
 
 // reliable reports whether a channel of the default configuration repeats its messages until they arrive.

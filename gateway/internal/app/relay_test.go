@@ -2,8 +2,10 @@ package app
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -19,16 +21,15 @@ type relayWorld struct {
 	identity string
 }
 
-func serveRelay(t *testing.T, sendBuffer int) *relayWorld {
+func serveRelay(t *testing.T, cfg godwit.Config) *relayWorld {
 	t.Helper()
 	a, ok := New("relay")
 	if !ok {
 		t.Fatal("there is no relay")
 	}
 	w := &relayWorld{t: t, app: a, identity: t.TempDir()}
-	server, err := godwit.Listen("127.0.0.1:0", &godwit.Config{
-		Handler: a.Handler, Shards: 2, SendBuffer: sendBuffer, Linger: 100 * time.Millisecond, Identity: w.identity,
-	})
+	cfg.Handler, cfg.Shards, cfg.Linger, cfg.Identity = a.Handler, 2, 100*time.Millisecond, w.identity
+	server, err := godwit.Listen("127.0.0.1:0", &cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func (w *relayWorld) until(what string, ok func(st RelayStats) bool) {
 }
 
 func TestRelayPassesMessagesOnWithinTheRoom(t *testing.T) {
-	w := serveRelay(t, 0)
+	w := serveRelay(t, godwit.Config{})
 	a, b, c, stranger := w.dial(), w.dial(), w.dial(), w.dial()
 	for _, x := range []godwit.Conn{a, b} {
 		w.say(x, "\x01kitchen", "\x01kitchen")
@@ -127,7 +128,7 @@ func TestRelayPassesMessagesOnWithinTheRoom(t *testing.T) {
 }
 
 func TestRelayRefusesWhatIsBeyondItsLimits(t *testing.T) {
-	w := serveRelay(t, 0)
+	w := serveRelay(t, godwit.Config{})
 	a, b := w.dial(), w.dial()
 	w.say(a, "\x01", "\x03the name of a room")
 	w.say(a, "\x01"+strings.Repeat("x", maxRoomName+1), "\x03the name of a room")
@@ -141,7 +142,7 @@ func TestRelayRefusesWhatIsBeyondItsLimits(t *testing.T) {
 }
 
 func TestRelayBoundsRoomsAndMembers(t *testing.T) {
-	w := serveRelay(t, 0)
+	w := serveRelay(t, godwit.Config{})
 	r := &relay{byName: map[string]*room{}}
 	for i := range maxRooms {
 		r.open(w.server, fmt.Sprint(i)).members = 1
@@ -164,7 +165,7 @@ func TestRelayBoundsRoomsAndMembers(t *testing.T) {
 }
 
 func TestRelayDisconnectsAMemberThatDoesNotRead(t *testing.T) {
-	w := serveRelay(t, 64<<10)
+	w := serveRelay(t, godwit.Config{SendBuffer: 64 << 10})
 	quick, slow := w.dial(), w.dial()
 	for _, c := range []godwit.Conn{quick, slow} {
 		w.say(c, "\x01room", "\x01room")
@@ -187,10 +188,61 @@ func TestRelayDisconnectsAMemberThatDoesNotRead(t *testing.T) {
 	w.until("it has left", func(st RelayStats) bool { return st.TooSlow == 1 && st.Members == 1 })
 }
 
+// A room that is sent more than its shards can take loses no message silently: who sent it is told, and what the others hear of him ends there.
+func TestRelayDisconnectsAMemberThatOverrunsItsRoom(t *testing.T) {
+	w := serveRelay(t, godwit.Config{Tuning: godwit.Tuning{MailboxBytes: 64 << 10}})
+	var conns []godwit.Conn
+	for range 4 {
+		c := w.dial()
+		w.say(c, "\x01room", "\x01room")
+		conns = append(conns, c)
+	}
+	fast, last, listeners := conns[0], conns[1], conns[2:]
+	heard := make(chan error, len(listeners))
+	for _, c := range listeners {
+		go func() {
+			for next := uint32(0); ; next++ {
+				m, err := c.Receive(t.Context(), nil)
+				if err == nil && string(m.Payload) == "end" {
+					heard <- nil
+					return
+				}
+				if err != nil || binary.BigEndian.Uint32(m.Payload) != next {
+					heard <- fmt.Errorf("message %d is %.4x: %w", next, m.Payload, err)
+					return
+				}
+			}
+		}()
+	}
+	payload := make([]byte, 4<<10)
+	for i := uint32(0); fast.State() == godwit.StateOpen; i++ {
+		if i == 20_000 {
+			t.Fatal("its room takes all that it sends")
+		}
+		binary.BigEndian.PutUint32(payload, i) // begins with byte 0, which is no command
+		small := 9 * (i % 2)                   // finds room where the large one before did not
+		if err := fast.SendWait(t.Context(), godwit.Message{Payload: payload[:len(payload)>>small]}); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Fatal(err)
+		}
+	}
+	<-fast.Done()
+	var closed *godwit.CloseError
+	if err := fast.Err(); !errors.As(err, &closed) || !closed.Remote || closed.Code != closeCode || !strings.Contains(closed.Reason, "send slower") {
+		t.Errorf("it ends with %v", err)
+	}
+	w.until("it has left", func(st RelayStats) bool { return st.TooFast == 1 && st.TooSlow == 0 && st.Members == 3 })
+	w.send(last, godwit.Message{Payload: []byte("end")})
+	for range listeners {
+		if err := <-heard; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Members hear everything that each of them says, in the order it was said.
 func TestRelayKeepsTheOrderOfEachSender(t *testing.T) {
 	const members, messages = 20, 30
-	w := serveRelay(t, 0)
+	w := serveRelay(t, godwit.Config{})
 	var conns []godwit.Conn
 	for range members {
 		c := w.dial()

@@ -119,22 +119,20 @@ func (s *Server) Failed(err error) error {
 
 // CPU returns the CPU time of all threads of a process, in the scheduler's own nanoseconds; /proc/PID/stat counts in hundredths of a second.
 func CPU(pid int) (sum time.Duration, err error) {
-	threads := filepath.Join("/proc", strconv.Itoa(pid), "task")
-	files, err := filepath.Glob(filepath.Join(threads, "*", "schedstat"))
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("the kernel tells no CPU times of threads in %s", threads)
+		return 0, fmt.Errorf("the kernel tells no CPU times of the threads of process %d", pid)
 	}
 	for _, name := range files {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			continue // a thread that has ended meanwhile
 		}
-		first, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
+		var used time.Duration // the first number
+		if _, err := fmt.Sscan(string(text), &used); err != nil {
 			return 0, fmt.Errorf("%s: %w", name, err)
 		}
-		sum += time.Duration(n)
+		sum += used
 	}
 	return sum, nil
 }
