@@ -17,7 +17,7 @@ import (
 // a Conn.Send before Group.Send arrives first on a channel that keeps order.
 //
 // A connection that ends, or is closed by this end, leaves its groups by itself. It may be in up to 1,024 groups; a
-// membership takes 24 bytes of the shard's memory. A group that is no longer needed is closed, or its numbers stay
+// membership takes about 50 bytes. A group that is no longer needed is closed, or its numbers stay
 // with the shards until the endpoint is closed.
 type Group struct {
 	ep *Endpoint
@@ -68,8 +68,8 @@ func (g *Group) Remove(c Conn) {
 	}
 }
 
-// Len returns the number of members. Changes count from the moment they are asked for; for an instant it may differ by a
-// connection that was added or removed twice.
+// Len returns the number of members. Changes count from the moment they are asked for; a connection that ends counts until its shard has
+// noticed, and no more when Handler.Close is called.
 func (g *Group) Len() int { return g.g.Len() }
 
 // Send sends m to all members and returns how many it is addressed to: those that Len counts, without those on a shard whose mailbox
@@ -82,8 +82,8 @@ func (g *Group) Len() int { return g.g.Len() }
 // became of the message at all other members: once for each. On unreliable channels the oldest unsent message gives way.
 func (g *Group) Send(m Message) (members int, err error) { return g.SendExcept(Conn{}, m) }
 
-// SendExcept is Send to all members but one, such as the one the message came from. It is not counted, under the
-// assumption that it is a member. The zero Conn and connections of other endpoints except nobody.
+// SendExcept is Send to all members but one, such as the one the message came from. The zero Conn and connections of other endpoints
+// except nobody.
 func (g *Group) SendExcept(except Conn, m Message) (members int, err error) {
 	switch {
 	case m.Channel >= maxChannels:

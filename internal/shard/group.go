@@ -25,11 +25,47 @@ type Group struct {
 
 // groupPart is what a group's senders and one of its shards share.
 type groupPart struct {
-	reach   atomic.Int64 // members, and additions on their way to the shard
-	leaving atomic.Int64 // removals on their way
-	mail    atomic.Int64 // bytes of messages in the mailbox
-	known   atomic.Bool  // the shard was told of the group
-	_       [32]byte     // shards do not disturb each other
+	mu   sync.Mutex        // held while a change is put into the mailbox, so that the shard sees the changes of one member in order
+	in   map[uint32]uint32 // who is a member once the mailbox was emptied: generations by slot
+	size atomic.Int64      // of in
+
+	mail  atomic.Int64 // bytes of messages in the mailbox
+	known atomic.Bool  // the shard was told of the group
+	_     [24]byte     // shards do not disturb each other
+}
+
+// has reports whether a connection is a member. Its caller holds mu.
+func (p *groupPart) has(r Ref) bool {
+	gen, ok := p.in[r.Slot&slotMask]
+	return ok && gen == r.Gen
+}
+
+func (p *groupPart) member(r Ref) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.has(r)
+}
+
+// note adds a member or takes it out. Its caller holds mu.
+func (p *groupPart) note(r Ref, in bool) {
+	switch {
+	case !in:
+		delete(p.in, r.Slot&slotMask)
+	case p.in == nil:
+		p.in = map[uint32]uint32{r.Slot & slotMask: r.Gen}
+	default:
+		p.in[r.Slot&slotMask] = r.Gen
+	}
+	p.size.Store(int64(len(p.in)))
+}
+
+// gone takes a connection out that has ended.
+func (p *groupPart) gone(r Ref) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.has(r) {
+		p.note(r, false)
+	}
 }
 
 // groupIDs counts the groups of the process: endpoints may share a shard.
@@ -77,33 +113,39 @@ func (g *Group) Add(r Ref) Status {
 	if g.closed.Load() {
 		return Gone
 	}
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if part.has(r) {
+		return Sent
+	}
 	if slot.groups.Add(1) > MaxGroups {
 		slot.groups.Add(-1)
 		return TooLarge
 	}
-	part.reach.Add(1)
 	status := Gone
 	if g.announce(part, s) {
 		i := item{kind: itemJoin, slot: r.Slot, gen: r.Gen, group: g.id}
 		if s.mailbox.Put(i.header(), nil) {
+			part.note(r, true)
 			return Sent
 		}
 		status = WouldBlock
 	}
-	part.reach.Add(-1)
 	slot.groups.Add(-1)
 	return status
 }
 
-// Remove ends a membership, behind everything that the caller has sent before.
+// Remove ends a membership, if there is one, behind everything that the caller has sent before.
 func (g *Group) Remove(r Ref) {
-	s, part := g.shards[r.Shard()], &g.parts[r.Shard()]
-	if part.reach.Load() == 0 {
+	part := &g.parts[r.Shard()]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if !part.has(r) {
 		return
 	}
-	part.leaving.Add(1)
+	part.note(r, false)
 	i := item{kind: itemLeave, slot: r.Slot, gen: r.Gen, group: g.id}
-	s.mailbox.Force(i.header())
+	g.shards[r.Shard()].mailbox.Force(i.header())
 }
 
 // Len returns the number of members, changes that are on their way included.
@@ -112,12 +154,10 @@ func (g *Group) Len() (n int) {
 		return 0
 	}
 	for i := range g.parts {
-		n += g.parts[i].len()
+		n += int(g.parts[i].size.Load())
 	}
 	return n
 }
-
-func (p *groupPart) len() int { return max(int(p.reach.Load()-p.leaving.Load()), 0) }
 
 // Send queues a message for all members but the excepted one, if there is one: once for each shard. It returns how many members it is on its
 // way to, and how many shards had no room for it.
@@ -127,13 +167,13 @@ func (g *Group) Send(m *Outbound, except Ref, excepted bool) (members, refused i
 	}
 	for i := range g.parts {
 		part := &g.parts[i]
-		if part.reach.Load() == 0 {
+		n := int(part.size.Load())
+		if n == 0 {
 			continue
 		}
-		n := part.len()
 		here := excepted && except.Shard() == i
-		if here {
-			n = max(n-1, 0)
+		if here && part.member(except) {
+			n--
 		}
 		it := item{kind: itemGroup, slot: noSlot, channel: m.Channel, key: m.Key, tag: m.Tag, ttl: m.TTL, group: g.id}
 		if here {

@@ -100,6 +100,51 @@ func TestAGroupsMessageReachesItsMembersOnce(t *testing.T) {
 	w.over()
 }
 
+func TestAGroupCountsItsMembers(t *testing.T) {
+	w, g, _ := groupWorld(t, 3, nil)
+	a, b, other := w.sapp.opened[0], w.sapp.opened[1], w.sapp.opened[2]
+	g.Remove(a)
+	if status := g.Add(b); status != Sent {
+		t.Fatal(status)
+	}
+	expect := func(want int, what string) {
+		t.Helper()
+		for _, when := range []string{"at once", "later"} {
+			if got := g.Len(); got != want {
+				t.Errorf("%s, %s: %d members, want %d", what, when, got, want)
+			}
+			if got, _ := g.Send(text("x"), other, true); got != want {
+				t.Errorf("%s, %s: sent to %d, want %d", what, when, got, want)
+			}
+			w.run(mono.Second)
+			w.checkGroups(g)
+		}
+	}
+	expect(1, "one that was no member was removed, another added")
+	g.Add(b)
+	expect(1, "added again")
+	g.Add(a)
+	expect(2, "two added")
+	g.Remove(a)
+	g.Remove(a)
+	g.Remove(other)
+	expect(1, "removed twice, and one that is no member")
+	g.Add(a)
+	g.Remove(a)
+	g.Add(a)
+	expect(2, "added, removed and added")
+	w.server.Close(a, true, 0, "")
+	g.Remove(a)
+	w.run(mono.Second)
+	g.Remove(a)
+	if status := g.Add(a); status != Gone {
+		t.Errorf("a closed connection was added: %v", status)
+	}
+	expect(1, "closed, and removed before and after it is gone")
+	g.Close()
+	w.over()
+}
+
 func TestAGroupKeepsTheOrderOfItsSender(t *testing.T) {
 	w, g, got := groupWorld(t, 1, nil)
 	r := w.sapp.opened[0]
@@ -187,8 +232,8 @@ func TestAMemberWithoutRoomIsSkippedAndTold(t *testing.T) {
 }
 
 func TestAGroupFillsItsShareOfTheMailboxOnly(t *testing.T) {
-	w, g, _ := groupWorld(t, 1, func(c *Config) { c.MailboxBytes = 64 << 10 })
-	r := w.sapp.opened[0]
+	w, g, _ := groupWorld(t, 2, func(c *Config) { c.MailboxBytes = 64 << 10 })
+	r, late := w.sapp.opened[0], w.sapp.opened[1]
 	g.Add(r)
 	sent := 0
 	for {
@@ -206,11 +251,17 @@ func TestAGroupFillsItsShareOfTheMailboxOnly(t *testing.T) {
 	}
 	for w.server.Send(r, text("x")) == Sent {
 	}
-	for g.Add(r) == Sent { // it fills the rest
+	for range 10_000 { // what fills the rest; leaving passes all the same
+		if g.Add(late) != Sent {
+			break
+		}
+		g.Remove(late)
 	}
-	g.Remove(r) // and passes all the same
+	if status := g.Add(late); status != WouldBlock {
+		t.Errorf("a full mailbox took a member: %v", status)
+	}
 	w.run(mono.Second)
-	if g.Len() != 0 {
+	if g.Len() != 1 {
 		t.Errorf("%d members", g.Len())
 	}
 	w.checkGroups(g)

@@ -49,15 +49,15 @@ func (s *Shard) group(id uint64) *members {
 	return g
 }
 
-// join makes a connection a member, if it still can be one and is none yet. It gets what the group is sent from now on.
+// join makes a connection a member, if it still can be one; senders ask for no membership twice. It gets what the group is sent from now on.
 func (s *Shard) join(now mono.Time, i *item) {
 	g, p := s.group(i.group), s.find(i.slot, i.gen)
 	slot := i.slot & slotMask
 	shared := s.slots.at(slot)
-	if g == nil || p == nil || p.left || s.seatIn(p, g) != nil {
+	if g == nil || p == nil || p.left {
 		shared.groups.Add(-1)
 		if g != nil {
-			g.part.reach.Add(-1)
+			g.part.gone(Ref{i.slot, i.gen})
 		}
 		return
 	}
@@ -91,7 +91,6 @@ func (s *Shard) leave(now mono.Time, i *item) {
 	if g == nil {
 		return
 	}
-	g.part.leaving.Add(-1)
 	if p := s.find(i.slot, i.gen); p != nil {
 		if link := s.seatIn(p, g); link != nil {
 			slot := i.slot & slotMask
@@ -106,6 +105,7 @@ func (s *Shard) leave(now mono.Time, i *item) {
 func (s *Shard) leaveAll(slot uint32, p *peer) {
 	p.left = true
 	for p.seats != 0 {
+		s.seats[p.seats-1].group.part.gone(Ref{slot, p.gen})
 		s.vacate(&p.seats, slot)
 	}
 }
@@ -126,7 +126,6 @@ func (s *Shard) vacate(link *uint32, slot uint32) {
 	*link = empty.next
 	*empty = seat{next: s.freeSeat}
 	s.freeSeat = at + 1
-	g.part.reach.Add(-1)
 	s.slots.at(slot).groups.Add(-1)
 }
 

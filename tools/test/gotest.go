@@ -38,6 +38,11 @@ func (r *runner) goTest(ctx context.Context, args ...string) (packages []string,
 		err = nil
 	}
 	r.tally.add(f.tally)
+	for _, line := range f.packages {
+		if strings.Contains(line, "[no tests to run]") {
+			err = errors.Join(err, errors.New("a package was named, and none of its tests: "+line))
+		}
+	}
 	return f.packages, err
 }
 

@@ -31,7 +31,7 @@ var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", ".
 const notOnBothEngines = "-skip=^TestPortableEngine$"
 
 // mutantPackages plant named faults and fail if nothing notices.
-var mutantPackages = []string{"./internal/mutant", "./internal/proto", "./godwittest"}
+var mutantPackages = []string{"./internal/mutant", "./internal/proto"}
 
 // pureGoPackages hold assembly, or call crypto that does: built with the purego tag they use none of it.
 var pureGoPackages = []string{"./internal/wire", "./internal/mem", "./internal/protect", "./internal/simd", "./internal/handshake"}
@@ -89,7 +89,7 @@ func (r *runner) stages() []stage {
 		}},
 		{name: "sim", budget: r.longer(r.seeds > defaultSeeds, 90*time.Second), run: runSim},
 		{name: "mutants", budget: 120 * time.Second, run: func(ctx context.Context, r *runner) error {
-			_, err := r.goTest(ctx, append([]string{"-tags=godwitmutant", "-run=Mutant"}, r.existing(mutantPackages)...)...)
+			_, err := r.goTest(ctx, append([]string{"-tags=godwitmutant,godwitdebug", "-run=Mutant"}, r.existing(mutantPackages)...)...)
 			return err
 		}},
 		{name: "container", budget: 150 * time.Second, run: runContainer},
@@ -213,7 +213,7 @@ func runMod(ctx context.Context, r *runner) error {
 
 func runVet(ctx context.Context, r *runner) error {
 	var failed []error
-	for _, tags := range []string{"", "godwitdebug", "godwitmutant"} {
+	for _, tags := range []string{"", "godwitdebug", "godwitmutant,godwitdebug"} {
 		failed = append(failed, r.command(ctx, nil, "go", append([]string{"vet", "-tags=" + tags}, r.modules...)...))
 	}
 	return errors.Join(failed...)
