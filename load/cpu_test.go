@@ -51,7 +51,7 @@ func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
 	b.echoed = 200_000
 	b.machine = machine{busy: 9 * time.Second, steal: time.Second, all: 20 * time.Second, ok: true, kept: []time.Duration{1200 * time.Millisecond, 1800 * time.Millisecond}}
 	b.own = 4 * time.Second
-	b.server = 3 * time.Second
+	b.server.cpu = 3 * time.Second
 
 	s := spentBetween(&a, &b)
 	u := s.usage(true)
@@ -60,8 +60,8 @@ func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
 	}
 	s = spentBetween(&a, &b)
 	u = s.usage(false)
-	if *u.other != 0.25 {
-		t.Errorf("others %v: a server elsewhere uses nothing here", *u.other)
+	if *u.other != 0.25 || u.notes != nil {
+		t.Errorf("others %v, notes %q: a server elsewhere uses nothing here", *u.other, u.notes)
 	}
 	b.serverOK = false
 	s = spentBetween(&a, &b)
@@ -69,10 +69,17 @@ func TestUsageTellsOwnServersAndOthersApart(t *testing.T) {
 	if u.serverPercent != nil || u.serverMicros != nil || u.other != nil {
 		t.Error("made up what a server that does not tell its time uses, or what others do")
 	}
+	if len(u.notes) != 1 || !strings.Contains(u.notes[0], "not judged: the server's is unknown") {
+		t.Errorf("the bound for other programs was skipped in silence: %q", u.notes)
+	}
+	s.MachineOK = false
+	if u = s.usage(false); len(u.notes) != 1 || !strings.Contains(u.notes[0], "not judged: the machine's is unknown") {
+		t.Errorf("the bound for other programs was skipped in silence: %q", u.notes)
+	}
 }
 
-func TestServerTimeComesFromVarz(t *testing.T) {
-	page := `{"process": {"cpu_s": 1.5}, "more": []}`
+func TestServerFiguresComeFromVarz(t *testing.T) {
+	page := `{"process": {"cpu_s": 1.5}, "more": [], "endpoint": {"packets_sent": 10, "packets_lost": 1, "messages_sent": 20, "messages_retransmitted": 2}}`
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/varz" {
 			_, _ = w.Write([]byte(page))
@@ -80,8 +87,13 @@ func TestServerTimeComesFromVarz(t *testing.T) {
 	}))
 	defer s.Close()
 	read := varz(strings.TrimPrefix(s.URL, "http://"))
-	if d, ok := read(context.Background()); !ok || d != 1500*time.Millisecond {
-		t.Errorf("%v, %v", d, ok)
+	want := serverFigures{1500 * time.Millisecond, packetCounts{Packets: 10, Lost: 1, Messages: 20, Repeated: 2}, true}
+	if f, ok := read(context.Background()); !ok || f != want {
+		t.Errorf("%+v, %v", f, ok)
+	}
+	page = `{"process": {"cpu_s": 2}}`
+	if f, ok := read(context.Background()); !ok || f != (serverFigures{cpu: 2 * time.Second}) {
+		t.Errorf("a server that counts nothing: %+v, %v", f, ok)
 	}
 	page = `{"process": {"cpu_s": null}}`
 	if _, ok := read(context.Background()); ok {

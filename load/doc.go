@@ -15,7 +15,8 @@
 // A run is invalid, never slow, if fewer than 99.9 % of the planned messages were
 // sent, if the generator sent its 99th percentile more than 100 µs after the
 // intended time, or if other programs or the hypervisor took more than 8 % of the
-// machine. Result.Reasons says which.
+// machine. Result.Reasons says which. What cannot be judged, because the server's
+// CPU time or counts are unknown (Config.Varz), is in Result.Notes.
 //
 // # References
 //

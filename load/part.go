@@ -74,8 +74,12 @@ func merge(c *Config, parts []*Part) *Result {
 		r.HandshakesPerSecond = &handshakes
 	}
 	if parts[0].Counted {
-		r.RetransmissionRate = share(packets.Repeated, packets.Messages)
-		r.PacketLossRate = share(packets.Lost, packets.Packets)
+		server := &all.ServerPackets // nothing, unless it is counted
+		r.RetransmissionRate = worse(share(packets.Repeated, packets.Messages), share(server.Repeated, server.Messages))
+		r.PacketLossRate = worse(share(packets.Lost, packets.Packets), share(server.Lost, server.Packets))
+		if !all.ServerCounted {
+			r.Notes = append(r.Notes, "the rates of retransmission and of packet loss are those from client to server: what the server counts is unknown")
+		}
 	}
 	return r
 }

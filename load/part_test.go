@@ -3,6 +3,7 @@ package load
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,6 +53,45 @@ func TestPartsAreAddedNotAveraged(t *testing.T) {
 	// 70 ms were used: 20 by each process, 10 by the server, 20 of 200 by others.
 	if len(r.Reasons) != 1 {
 		t.Errorf("reasons %q", r.Reasons)
+	}
+}
+
+func TestRatesAreThoseOfTheWorseDirection(t *testing.T) {
+	cfg := Config{Addr: "x", Connections: 2, Rate: 1000, Duration: 100 * ms}
+	for _, c := range []struct {
+		server         packetCounts
+		known          bool
+		repeated, lost float64
+	}{
+		{packetCounts{}, false, 0.04, 0.01},
+		{packetCounts{Packets: 100, Messages: 50}, true, 0.04, 0.01},
+		{packetCounts{Packets: 100, Lost: 5, Messages: 50, Repeated: 1}, true, 0.04, 0.05},
+		{packetCounts{Packets: 100, Messages: 50, Repeated: 5}, true, 0.1, 0.01},
+	} {
+		p := measured(t, us, 1000)
+		p.Spent.ServerPackets, p.Spent.ServerCounted = c.server, c.known
+		r, err := Merge(cfg, []*Part{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *r.RetransmissionRate != c.repeated || *r.PacketLossRate != c.lost {
+			t.Errorf("server %+v: repeated %v, lost %v", c.server, *r.RetransmissionRate, *r.PacketLossRate)
+		}
+		if told := len(r.Notes) == 1 && strings.Contains(r.Notes[0], "from client to server"); told == c.known {
+			t.Errorf("the server's counts are known: %v, notes %q", c.known, r.Notes)
+		}
+	}
+}
+
+func TestServerCountsAreThoseOfTheMeasurement(t *testing.T) {
+	a := sample{serverOK: true, server: serverFigures{counted: true, packets: packetCounts{Packets: 100, Lost: 50, Messages: 100, Repeated: 50}}}
+	b := sample{serverOK: true, server: serverFigures{counted: true, packets: packetCounts{Packets: 200, Lost: 51, Messages: 300, Repeated: 52}}}
+	if s := spentBetween(&a, &b); !s.ServerCounted || s.ServerPackets != (packetCounts{Packets: 100, Lost: 1, Messages: 200, Repeated: 2}) {
+		t.Errorf("%+v", s)
+	}
+	b.serverOK = false
+	if s := spentBetween(&a, &b); s.ServerCounted || s.ServerPackets != (packetCounts{}) {
+		t.Errorf("a server that is out of reach at the end: %+v", s)
 	}
 }
 

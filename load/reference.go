@@ -100,9 +100,10 @@ func (s *referenceServer) close() {
 	_ = s.cmd.Wait()
 }
 
-// cpu is the process's CPU time.
-func (s *referenceServer) cpu(context.Context) (time.Duration, bool) {
-	return processCPU(s.cmd.Process.Pid)
+// figures has the process's CPU time.
+func (s *referenceServer) figures(context.Context) (f serverFigures, ok bool) {
+	f.cpu, ok = processCPU(s.cmd.Process.Pid)
+	return f, ok
 }
 
 // runReference measures the load over a reference server.
@@ -112,7 +113,7 @@ func runReference(ctx context.Context, c *Config, name string) (*Result, error) 
 		return nil, err
 	}
 	defer s.close()
-	r := &run{cfg: c, name: referenceTitles[name], server: s.cpu, handshake: name == "tcp"}
+	r := &run{cfg: c, name: referenceTitles[name], server: s.figures, handshake: name == "tcp"}
 	switch name {
 	case "udp":
 		if c.Size > maxDatagram {

@@ -32,8 +32,10 @@ type Result struct {
 	// Staleness is how old the newest message of a connection was, each time just before a newer one came back: what
 	// somebody sees who looks at values that follow one another. Nil if Config did not ask for it.
 	Staleness *Latency `json:"staleness_us,omitempty"`
-	// RetransmissionRate counts the messages that the clients repeated, PacketLossRate
-	// the packets that they took for lost, each as a share of what they sent.
+	// RetransmissionRate counts the messages that were repeated, PacketLossRate the
+	// packets taken for lost, each as a share of what was sent, in the direction in
+	// which it is higher. If the server's counts are unknown, they are those from
+	// client to server, and Notes says so.
 	RetransmissionRate *float64 `json:"retransmission_rate"`
 	PacketLossRate     *float64 `json:"packet_loss_rate"`
 
@@ -54,6 +56,7 @@ type Result struct {
 
 	Valid    bool     `json:"valid"`
 	Reasons  []string `json:"reasons,omitempty"` // why not
+	Notes    []string `json:"notes,omitempty"`   // what is not known, and so is not judged or not counted
 	Duration float64  `json:"duration_s"`
 
 	// Reference has the results of the reference servers by name: "udp", "tcp".
@@ -93,6 +96,7 @@ func newResult(c *Config, s *stats, u *usage) *Result {
 		ServerPerMessage:  u.serverMicros,
 		ServerCPU:         u.serverPercent,
 		StolenCPU:         u.stolen,
+		Notes:             u.notes,
 		Duration:          c.Duration.Seconds(),
 	}
 	if c.Staleness {
@@ -171,6 +175,13 @@ func (r *Result) WriteText(w io.Writer) error {
 	for _, c := range columns {
 		for _, why := range c.result.Reasons {
 			if _, err := fmt.Fprintf(w, "INVALID (%s): %s\n", c.title, why); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range columns {
+		for _, what := range c.result.Notes {
+			if _, err := fmt.Fprintf(w, "note (%s): %s\n", c.title, what); err != nil {
 				return err
 			}
 		}

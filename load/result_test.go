@@ -81,12 +81,13 @@ func TestEachBoundOfValidityIsChecked(t *testing.T) {
 func TestTextShowsReferencesBeside(t *testing.T) {
 	r := exampleResult(t)
 	r.Reference = map[string]*Result{"udp": exampleResult(t), "tcp": {Reasons: []string{"no TCP today"}}}
+	r.Notes = []string{"who knows"}
 	var b bytes.Buffer
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
 	text := b.String()
-	for _, want := range []string{"godwit   raw UDP", "TCP", "19,990", "80.0", "unknown", "INVALID (TCP): no TCP today", "1.50"} {
+	for _, want := range []string{"godwit   raw UDP", "TCP", "19,990", "80.0", "unknown", "INVALID (TCP): no TCP today", "note (godwit): who knows", "1.50"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

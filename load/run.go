@@ -26,7 +26,7 @@ type transport interface {
 	close()
 }
 
-// packetCounts are counts of the clients' packets and messages.
+// packetCounts are counts of the packets and messages that one side sent.
 type packetCounts struct{ Packets, Lost, Messages, Repeated uint64 }
 
 func (c *packetCounts) add(o *packetCounts) {
@@ -36,12 +36,25 @@ func (c *packetCounts) add(o *packetCounts) {
 	c.Repeated += o.Repeated
 }
 
+// since is what was counted after o was.
+func (c *packetCounts) since(o *packetCounts) packetCounts {
+	return packetCounts{Packets: c.Packets - o.Packets, Lost: c.Lost - o.Lost, Messages: c.Messages - o.Messages, Repeated: c.Repeated - o.Repeated}
+}
+
 // share returns one count as a share of another.
 func share(part, whole uint64) *float64 {
 	if whole == 0 {
 		return nil
 	}
 	return ptr(float64(part) / float64(whole))
+}
+
+// worse is the higher of two shares; one that is not known does not count.
+func worse(a, b *float64) *float64 {
+	if a == nil || b != nil && *b > *a {
+		return b
+	}
+	return a
 }
 
 // startDelay lets the last handshakes settle.
@@ -97,7 +110,7 @@ type run struct {
 	name   string
 	order  order
 	lossy  bool
-	server serverCPU
+	server readServer
 
 	handshake bool // connecting takes the server's part
 }
@@ -147,10 +160,7 @@ func (r *run) part(ctx context.Context, t transport, ready func() error) (*Part,
 	}
 	if after, ok := t.packets(); ok && counted {
 		p.Counted = true
-		p.Packets = packetCounts{
-			Packets: after.Packets - before.Packets, Lost: after.Lost - before.Lost,
-			Messages: after.Messages - before.Messages, Repeated: after.Repeated - before.Repeated,
-		}
+		p.Packets = after.since(&before)
 	}
 	return p, nil
 }

@@ -17,14 +17,21 @@ type sample struct {
 	machine  machine
 	own      time.Duration
 	ownOK    bool
-	server   time.Duration
+	server   serverFigures
 	serverOK bool
 }
 
-// serverCPU reads the server's CPU time so far; ok is false if it cannot.
-type serverCPU func(context.Context) (used time.Duration, ok bool)
+// serverFigures is what a server says of itself.
+type serverFigures struct {
+	cpu     time.Duration // used so far
+	packets packetCounts  // what it sent, so far
+	counted bool          // it counts packets
+}
 
-func takeSample(ctx context.Context, g *generator, server serverCPU) sample {
+// readServer reads a server's figures; ok is false if it cannot.
+type readServer func(context.Context) (f serverFigures, ok bool)
+
+func takeSample(ctx context.Context, g *generator, server readServer) sample {
 	s := sample{at: mono.Now(), echoed: g.echoed.Load(), machine: readMachine()}
 	s.own, s.ownOK = processCPU(0)
 	if server != nil {
@@ -40,6 +47,7 @@ type usage struct {
 	other         *float64 // share of the machine that neither end of the load used
 	steal         *float64 // share of the machine that the hypervisor kept
 	stolen        *float64 // percent that it kept of the CPU that it kept most of
+	notes         []string // what could not be judged for want of figures
 }
 
 // spent is how the time between two samples was spent.
@@ -48,13 +56,19 @@ type spent struct {
 	Kept                                   []time.Duration // by the hypervisor, of each CPU
 	Echoed                                 uint64
 	ServerOK, OwnOK, MachineOK             bool
+
+	ServerPackets packetCounts
+	ServerCounted bool
 }
 
 func spentBetween(a, b *sample) spent {
 	s := spent{
-		Elapsed: b.at.Sub(a.at), Server: b.server - a.server, Own: b.own - a.own, Echoed: b.echoed - a.echoed,
+		Elapsed: b.at.Sub(a.at), Server: b.server.cpu - a.server.cpu, Own: b.own - a.own, Echoed: b.echoed - a.echoed,
 		All: b.machine.all - a.machine.all, Busy: b.machine.busy - a.machine.busy, Steal: b.machine.steal - a.machine.steal,
 		ServerOK: a.serverOK && b.serverOK, OwnOK: a.ownOK && b.ownOK, MachineOK: a.machine.ok && b.machine.ok,
+	}
+	if s.ServerCounted = s.ServerOK && a.server.counted && b.server.counted; s.ServerCounted {
+		s.ServerPackets = b.server.packets.since(&a.server.packets)
 	}
 	for i := range min(len(a.machine.kept), len(b.machine.kept)) {
 		s.Kept = append(s.Kept, b.machine.kept[i]-a.machine.kept[i])
@@ -75,6 +89,7 @@ func (s *spent) usage(local bool) usage {
 		}
 	}
 	if !s.MachineOK || all <= 0 {
+		u.notes = append(u.notes, "other programs' CPU time was not judged: the machine's is unknown")
 		return u
 	}
 	u.steal = ptr(s.Steal.Seconds() / all)
@@ -89,43 +104,55 @@ func (s *spent) usage(local bool) usage {
 			other -= server
 		}
 		u.other = ptr(max(other, 0) / all)
+	} else {
+		u.notes = append(u.notes, "other programs' CPU time was not judged: the server's is unknown")
 	}
 	return u
 }
 
 func ptr[T any](v T) *T { return &v }
 
-// varz reads the server's CPU time from its admin pages.
-func varz(addr string) serverCPU {
-	return func(ctx context.Context) (time.Duration, bool) {
+// varz reads the server's figures from its admin pages.
+func varz(addr string) readServer {
+	return func(ctx context.Context) (serverFigures, bool) {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		d, err := readVarz(ctx, addr)
-		return d, err == nil
+		f, err := readVarz(ctx, addr)
+		return f, err == nil
 	}
 }
 
-func readVarz(ctx context.Context, addr string) (time.Duration, error) {
+func readVarz(ctx context.Context, addr string) (f serverFigures, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/varz", nil)
 	if err != nil {
-		return 0, err
+		return f, err
 	}
 	once := http.Transport{DisableKeepAlives: true} // asked twice, far apart
 	response, err := once.RoundTrip(request)
 	if err != nil {
-		return 0, err
+		return f, err
 	}
 	defer response.Body.Close()
 	var page struct {
 		Process struct {
 			CPU *float64 `json:"cpu_s"`
 		} `json:"process"`
+		Endpoint *struct {
+			Packets  uint64 `json:"packets_sent"`
+			Lost     uint64 `json:"packets_lost"`
+			Messages uint64 `json:"messages_sent"`
+			Repeated uint64 `json:"messages_retransmitted"`
+		} `json:"endpoint"`
 	}
 	switch err := json.NewDecoder(response.Body).Decode(&page); {
 	case err != nil:
-		return 0, err
+		return f, err
 	case page.Process.CPU == nil:
-		return 0, fmt.Errorf("no process.cpu_s at http://%s/varz", addr)
+		return f, fmt.Errorf("no process.cpu_s at http://%s/varz", addr)
 	}
-	return time.Duration(*page.Process.CPU * float64(time.Second)), nil
+	f.cpu = time.Duration(*page.Process.CPU * float64(time.Second))
+	if e := page.Endpoint; e != nil {
+		f.packets, f.counted = packetCounts{Packets: e.Packets, Lost: e.Lost, Messages: e.Messages, Repeated: e.Repeated}, true
+	}
+	return f, nil
 }

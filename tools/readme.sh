@@ -7,14 +7,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=$(mktemp -d)
 trap 'kill -INT "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -r "$out"' EXIT
 make build >/dev/null 2>&1
-make serve >"$out/serve" 2>&1 &
+make serve >"$out/serve" 2>"$out/log" & # the log is not the banner
 server=$!
 for _ in $(seq 50); do
 	grep -q '^  try' "$out/serve" && break
 	sleep 0.2
 done
 if ! server=$(pgrep -P "$server" godwit); then
-	cat "$out/serve" >&2
+	cat "$out/serve" "$out/log" >&2
 	exit 1
 fi
 

@@ -38,7 +38,7 @@ var hints = [...]string{
 	KindExpired:          "renew the certificate, or check the clocks of both machines",
 	KindCertificate:      "see the certificate with: openssl x509 -text -noout -in FILE",
 	KindNoCertificate:    "configure a client certificate that the server's CA has signed",
-	KindRSA:              "use an ECDSA P-256 or Ed25519 key, or allow RSA in the configuration",
+	KindRSA:              "have a certificate issued for an ECDSA or Ed25519 key, made with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE",
 	KindIdentity:         "check that both files are readable, in PEM, and that the key belongs to the certificate",
 	KindDevelopment:      "choose another directory for the development identity, with XDG_STATE_HOME or in the configuration, or bring a certificate",
 	KindInternal:         "see the error before this hint; if it is not about your configuration, it is a fault of this library",

@@ -2,10 +2,15 @@ package handshake
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +174,37 @@ func TestRSAIsRefusedUnlessAllowed(t *testing.T) {
 	failsWith(t, server, KindRSA, alertInternalError)
 	client, server := run(t, dial, serverConfig(t, ServerOptions{TLS: base, AllowRSA: true}))
 	checkCompleteWithoutTicket(t, client, server)
+}
+
+func TestHintAboutRSAHelps(t *testing.T) {
+	hint := hints[KindRSA]
+	if strings.Contains(hint, "allow") {
+		t.Errorf("nobody who reads this can allow RSA keys: %s", hint)
+	}
+	_, command, ok := strings.Cut(hint, "openssl ")
+	if !ok {
+		t.Fatalf("no command in %q", hint)
+	}
+	program, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("the command needs openssl")
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if out, err := exec.CommandContext(t.Context(), program, strings.Fields(strings.Replace(command, "FILE", file, 1))...).CombinedOutput(); err != nil {
+		t.Fatalf("openssl %s: %v\n%s", command, err, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatalf("no PEM: %s", text)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if _, ok := key.(*ecdsa.PrivateKey); !ok || err != nil {
+		t.Errorf("the command made a %T, %v", key, err)
+	}
 }
 
 func TestConfigurationsThatCannotWorkAreRefused(t *testing.T) {

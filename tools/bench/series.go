@@ -99,6 +99,9 @@ func promiseLatency(s *series) verdict {
 	}
 }
 
+// saturated is how busy, in percent of its CPU, a server is whose messages a second are its own limit and not the clients'.
+const saturated = 95.0
+
 // promiseThroughput: 100 connections of 64 B with 64 outstanding.
 func promiseThroughput(s *series) verdict {
 	const least = 1_500_000
@@ -115,6 +118,12 @@ func promiseThroughput(s *series) verdict {
 	text := fmt.Sprintf("%.0f messages/s (at least %d), lost %d (0), corrupted %d (0), server %.3f µs a message, TCP %.3f", rate, least, lost, corrupted, own, tcp)
 	if tcp > 0 {
 		text += fmt.Sprintf(", ratio %.2f", own/tcp)
+	}
+	switch busy, known := s.median(func(r *result) *float64 { return r.ServerCPU }); {
+	case !known:
+		text += "; how busy the server was is unknown: messages/s is a lower bound"
+	case busy < saturated:
+		text += fmt.Sprintf("; the server was only %.1f %% busy: messages/s is a lower bound", busy)
 	}
 	return verdict{Holds: rate >= least && lost == 0 && corrupted == 0, Text: text}
 }

@@ -76,6 +76,24 @@ func TestPromisesAreBrokenByEachFault(t *testing.T) {
 	}
 }
 
+func TestThroughputOfAnIdleServerIsALowerBound(t *testing.T) {
+	for _, c := range []struct {
+		cpu  *float64
+		want string
+	}{
+		{ptr(95), ""},
+		{ptr(81.2), "the server was only 81.2 % busy: messages/s is a lower bound"},
+		{nil, "how busy the server was is unknown: messages/s is a lower bound"},
+	} {
+		r := made(100, 1_500_000)
+		r.ServerCPU = c.cpu
+		v := seriesOf(promiseThroughput, r).Verdict
+		if !v.Holds || !strings.HasSuffix(v.Text, c.want) || c.want == "" && strings.Contains(v.Text, "lower bound") {
+			t.Errorf("%+v, want %q", v, c.want)
+		}
+	}
+}
+
 func TestInvalidRunsAreNoResult(t *testing.T) {
 	bad := made(1, 1e9)
 	bad.Valid = false

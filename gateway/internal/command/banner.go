@@ -63,10 +63,13 @@ func (b *banner) text(w io.Writer) {
 	if b.admin != "" {
 		row("admin", "http://%s/varz", b.admin)
 	}
-	at := reachable(b.ep.Addr())
+	at := reachable(b.ep.Addr(), outward)
 	row("connect", "%s", (&url.URL{Scheme: "godwit", Host: at, RawQuery: "pin=" + url.QueryEscape(b.ep.Identity().String())}).String())
+	if strings.HasPrefix(at, anyHost) {
+		row("", "%s stands for a name or an address of this machine", anyHost)
+	}
 	if b.flags.app == "echo" {
-		row("try", "%s", b.try(at))
+		row("try", "%s", b.try(here(b.ep.Addr())))
 	}
 }
 
@@ -82,12 +85,49 @@ func (b *banner) try(at string) string {
 	return strings.Join(args, " ")
 }
 
-// reachable turns the address of all interfaces into one that can be dialed from this machine.
-func reachable(at netip.AddrPort) string {
+// here turns the address of all interfaces into one that can be dialed from this machine.
+func here(at netip.AddrPort) string {
 	if !at.Addr().IsUnspecified() {
 		return at.String()
 	}
 	return net.JoinHostPort("127.0.0.1", fmt.Sprint(at.Port()))
+}
+
+// anyHost is the host of an address whose reader has to put a name or an address in.
+const anyHost = "HOST"
+
+// reachable turns the address of all interfaces into one that other machines can dial: that from which packets of the family leave, as
+// outward tells. IPv6 with IPv4 beside it prefers IPv4, which more networks carry.
+func reachable(at netip.AddrPort, outward func(v6 bool) (netip.Addr, bool)) string {
+	if !at.Addr().IsUnspecified() {
+		return at.String()
+	}
+	families := []bool{false}
+	if at.Addr().Is6() {
+		families = append(families, true)
+	}
+	for _, v6 := range families {
+		if ip, ok := outward(v6); ok {
+			return netip.AddrPortFrom(ip, at.Port()).String()
+		}
+	}
+	return net.JoinHostPort(anyHost, fmt.Sprint(at.Port()))
+}
+
+// outward is the address of this machine from which packets to the Internet leave; ok is false if it is one that others cannot dial, or
+// there is none. A UDP socket that connects sends nothing: it only asks the routing table. The addresses are those of documentation.
+func outward(v6 bool) (ip netip.Addr, ok bool) {
+	network, far := "udp4", "192.0.2.1:9"
+	if v6 {
+		network, far = "udp6", "[2001:db8::1]:9"
+	}
+	c, err := net.Dial(network, far)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	defer c.Close()
+	ip = c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return ip, ip.IsGlobalUnicast()
 }
 
 // summary is the last line of a server.

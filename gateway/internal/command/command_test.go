@@ -282,6 +282,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--admin", b.Admin}, 1, "--admin"},
 		{[]string{"serve", "--cert", "only.pem"}, 2, "key"},
 		{[]string{"serve", "--without", "gravity", "--admin", "off"}, 1, "gso"},
+		{[]string{"serve", "--log-level", "loud", "--admin", "off"}, 1, "known are debug, info, warn, error"},
 		{[]string{"serve", "--engine", "steam", "--admin", "off"}, 1, `"portable"`},
 		{[]string{"ping", b.Listen, "--engine", "steam"}, 1, `"portable"`},
 		{[]string{"serve", "extra"}, 2, "--help"},

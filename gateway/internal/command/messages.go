@@ -162,7 +162,7 @@ func (f *recvFlags) recv(ctx context.Context, out, errOut io.Writer) error {
 		return listenHint(f.listen, err)
 	}
 	defer ep.Close()
-	fmt.Fprintf(errOut, "listening at %v; to send: %s send %s --pin %v\n", ep.Addr(), os.Args[0], reachable(ep.Addr()), ep.Identity())
+	fmt.Fprintf(errOut, "listening at %v; to send: %s send %s --pin %v\n", ep.Addr(), os.Args[0], reachable(ep.Addr(), outward), ep.Identity())
 	<-ctx.Done()
 	if errors.Is(context.Cause(ctx), errEnough) {
 		time.Sleep(ackTime)

@@ -24,6 +24,7 @@ type serveFlags struct {
 	listen, admin, app string
 	engine             string
 	cert, key, keyLog  string
+	logLevel           string
 	shards, buffer     int
 	spin               time.Duration
 	without            []string
@@ -68,6 +69,7 @@ connection sends goes to the others in its room, on the channel it came on and w
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
 	flags.DurationVar(&f.spin, "spin", 0, "how long a CPU without work looks for more before it sleeps: less latency for more CPU time; at most 1ms")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off for comparison: "+strings.Join(services(), ", "))
+	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log on standard error: info has the server's life and a summary a minute, debug each connection, warn and error less")
 	flags.StringVar(&f.keyLog, "keylog", "", "append TLS secrets to this file for Wireshark; whoever reads it can read the messages")
 	cmd.MarkFlagsRequiredTogether("cert", "key")
 	return cmd
@@ -113,9 +115,13 @@ func (f *serveFlags) config(errOut io.Writer) (*godwit.Config, *os.File, error) 
 	if !ok {
 		return nil, nil, fmt.Errorf("--app %s: there is no such application; known are %s", f.app, strings.Join(app.Names(), ", "))
 	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, nil, fmt.Errorf("--log-level %s: known are debug, info, warn, error", f.logLevel)
+	}
 	cfg := &godwit.Config{
 		Handler: f.running.Handler, Engine: f.engine, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
-		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), // the banner and the summary tell the rest,
+		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: level})),
 		Tuning: godwit.Tuning{SocketBuffer: f.buffer, Spin: f.spin},
 	}
 	if err := without(&cfg.Tuning, f.without); err != nil {
