@@ -21,7 +21,7 @@ type room struct {
 
 const anyInternal, anyPublic = "internal/...", "public packages"
 
-// rooms is section 2 of the architecture as a table. Whoever needs another arrow writes an ADR first.
+// rooms says what docs/ARCHITECTURE.md draws under "Imports". Whoever needs another arrow writes a record in docs/adr first.
 var rooms = map[string]room{
 	"internal/mono":       {},
 	"internal/invariant":  {},
@@ -29,26 +29,22 @@ var rooms = map[string]room{
 	"internal/mutant":     {}, // faults of builds with -tags godwitmutant: docs/adr/0003-mutants-live-in-the-code.md
 	"internal/wire":       {std: []string{"encoding/binary", "math/bits"}, pure: true},
 	"internal/congestion": {rooms: []string{"internal/mono"}, pure: true},
-	"internal/fec":        {rooms: []string{"internal/mono"}, external: []string{"github.com/klauspost/reedsolomon"}, pure: true},
 	"internal/impair":     {rooms: []string{"internal/mono"}, pure: true},
 	"internal/wheel":      {rooms: []string{"internal/mono"}, pure: true},
 	"internal/metric":     {rooms: []string{"internal/mono"}},
 	"internal/token":      {rooms: []string{"internal/wire", "internal/mono"}, pure: true},
 	"internal/proto": {
-		rooms: []string{"internal/wire", "internal/congestion", "internal/fec", "internal/token", "internal/mem", "internal/mono", "internal/invariant", "internal/mark", "internal/mutant"},
+		rooms: []string{"internal/wire", "internal/congestion", "internal/token", "internal/mem", "internal/mono", "internal/invariant", "internal/mark", "internal/mutant"},
 		pure:  true,
 	},
-	"internal/simd":      {external: []string{"golang.org/x/sys/cpu", "golang.org/x/sys/unix"}},
-	"internal/topo":      {external: []string{"golang.org/x/sys/cpu", "golang.org/x/sys/unix"}},
-	"internal/host":      {external: []string{"golang.org/x/sys/unix"}},
-	"internal/protect":   {rooms: []string{"internal/wire", "internal/simd", "internal/mono"}, external: []string{"golang.org/x/crypto"}},
+	"internal/protect":   {rooms: []string{"internal/wire", "internal/mono"}, external: []string{"golang.org/x/crypto"}},
 	"internal/handshake": {rooms: []string{"internal/protect", "internal/wire"}},
 	"internal/mem":       {rooms: []string{"internal/mono", "internal/invariant"}},
 	"internal/mailbox":   {rooms: []string{"internal/mono"}},
 	"internal/udp":       {rooms: []string{"internal/mem", "internal/mono"}, external: []string{"golang.org/x/sys/unix", "golang.org/x/net/bpf"}},
 	"internal/shard": {rooms: []string{
 		"internal/proto", "internal/protect", "internal/wire", "internal/mem", "internal/mailbox", "internal/wheel", "internal/metric",
-		"internal/mono", "internal/topo", "internal/invariant", "internal/mark",
+		"internal/mono", "internal/invariant", "internal/mark",
 		"internal/udp", "internal/token", // docs/adr/0002-what-shard-may-import.md
 	}},
 
@@ -56,10 +52,7 @@ var rooms = map[string]room{
 	"godwittest": {rooms: []string{
 		".", "internal/impair", "internal/mono", "internal/proto", "internal/shard", "internal/udp", "internal/wire", "internal/protect", "internal/mark",
 	}},
-	"netem":  {rooms: []string{".", "internal/impair", "internal/udp", "internal/mono"}},
-	"load":   {rooms: []string{".", "internal/metric", "internal/udp", "internal/mono"}},
-	"doctor": {rooms: []string{".", "internal/host", "internal/topo", "internal/simd", "internal/udp"}},
-	"qlog":   {rooms: []string{"."}},
+	"load": {rooms: []string{".", "internal/metric", "internal/udp", "internal/mono"}},
 
 	"examples": {rooms: []string{anyPublic}},
 	"tools":    {rooms: []string{anyPublic}, external: []string{"golang.org/x/sys/unix"}}, // tools/container: control groups, seccomp
@@ -111,7 +104,7 @@ func (a arrow) violation() string {
 	r, known := rooms[name]
 	switch {
 	case !known:
-		return "this room is in no rule; the architecture page names the rooms"
+		return "this room is not in the table of rooms"
 	case a.to == "C":
 		return "no cgo"
 	case a.test && below(a.to, testOnly):
@@ -149,7 +142,7 @@ func (r room) mayEnter(name, dir string, test bool) string {
 	case !internal && slices.Contains(allowed, anyPublic) && to != "gateway" && to != "examples" && to != "tools":
 		return ""
 	}
-	return "the architecture draws no such arrow"
+	return "the table of rooms has no such arrow"
 }
 
 // reachViolations follows the arrows from each pure room through the other rooms, mono excepted, and names the doors that it reaches.

@@ -1,7 +1,5 @@
-// Package mailbox joins goroutines and shards: a Mailbox carries what many
-// goroutines send to one shard, a Ring what one shard hands to one goroutine.
-//
-// Both wake their consumer only if it announced that it sleeps, and then once.
+// Package mailbox carries what many goroutines send to one shard, and wakes it
+// only if it announced that it sleeps, and then once.
 package mailbox
 
 import (

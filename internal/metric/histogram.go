@@ -1,8 +1,5 @@
-// Package metric counts what shards do: histograms of durations, rates over
-// sliding windows, counters that stay on their owner's cache lines.
-//
-// All of it has one owner, a shard or a load generator, and no atomics. Other
-// goroutines read copies that the owner publishes a few times a second.
+// Package metric has a histogram of durations, which a load generator fills
+// and client processes hand to one another as JSON.
 package metric
 
 import (
