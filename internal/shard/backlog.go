@@ -291,10 +291,12 @@ func (s *Shard) forsake(slot uint32, p *peer) {
 	}
 }
 
-// Members are fetched from memory while others before them have their turns: first what is found by the slot, then what that leads to.
+// Members are fetched from memory while others before them have their turns: first what is found by the slot, then what that leads to, at last
+// what that leads to in turn.
 const (
-	fetchFirst = 4
-	fetchRest  = 2
+	fetchFirst = 6
+	fetchRest  = 4
+	fetchLast  = 2
 	peerLines  = int((unsafe.Sizeof(peer{}) + mem.CacheLine - 1) / mem.CacheLine)
 	aeadLines  = 12 // AES-GCM of the standard library: two key schedules and a table
 	blockLines = 4  // AES: the key schedule that encrypts
@@ -307,12 +309,17 @@ func (s *Shard) prefetch(g *members) {
 		slot := g.list[k].slot
 		mem.Prefetch(unsafe.Pointer(s.at(slot)), peerLines)
 		mem.Prefetch(unsafe.Pointer(s.slots.at(slot)), 1)
+		mem.Prefetch(s.wheel.Entry(slot), 1)
 	}
 	if k := g.place - fetchRest; k >= 0 {
 		p := s.at(g.list[k].slot)
+		mem.Prefetch(unsafe.Pointer(&s.seats[g.list[k].seat]), 1)
 		p.conn.Prefetch()
 		aead, block := p.keys.Sealing()
 		mem.Prefetch(aead, aeadLines)
 		mem.Prefetch(block, blockLines)
+	}
+	if k := g.place - fetchLast; k >= 0 {
+		s.at(g.list[k].slot).conn.PrefetchQueue()
 	}
 }

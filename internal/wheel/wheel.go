@@ -4,6 +4,7 @@ package wheel
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"godwit.example/godwit/internal/mono"
 )
@@ -82,6 +83,15 @@ func (w *Wheel) Set(slot uint32, at mono.Time) {
 	if at < e.armed {
 		w.arm(slot+1, e)
 	}
+}
+
+// Entry returns where Set will note a deadline of the slot, for a caller that
+// has memory fetched ahead; nil if the slot never had one.
+func (w *Wheel) Entry(slot uint32) unsafe.Pointer {
+	if int(slot) >= len(w.entries) {
+		return nil
+	}
+	return unsafe.Pointer(&w.entries[slot])
 }
 
 // Remove takes the slot's deadline away.

@@ -287,3 +287,14 @@ func BenchmarkCycle(b *testing.B) {
 		dst = w.Expired(now, dst[:0])
 	}
 }
+
+func TestEntryIsWhereADeadlineLies(t *testing.T) {
+	w := New(0)
+	if w.Entry(3) != nil {
+		t.Error("an entry of a slot that never had a deadline")
+	}
+	w.Set(3, 77)
+	if e := (*entry)(w.Entry(3)); e == nil || e.at != 77 {
+		t.Errorf("%+v", e)
+	}
+}
