@@ -51,9 +51,9 @@ type Config struct {
 	// Network is "udp" (dual stack where the address allows it), "udp4" or "udp6". The default is "udp".
 	Network string
 	// Engine is what moves datagrams between the endpoint and the host: "linux" moves many with each system call, with segmentation
-	// offload, and gives each shard a socket; "portable" is made of package net, runs everywhere, moves one at a time without ECN, has one
-	// shard, and a goroutine for each socket: one for a server, up to eight of each address family for all connections of Dial, which share
-	// them. The default is the best one that the platform has; Stats.Engine names it. An engine that the platform does not have is an error.
+	// offload, and gives each shard a socket; "portable" is made of package net, runs everywhere, makes a call for each
+	// (on Linux for each train), has no ECN, one shard, and a goroutine for each socket: one for a server, up to eight of each address family
+	// for all connections of Dial, which share them. The default is the best one that the platform has; Stats.Engine names it. An engine that the platform does not have is an error.
 	Engine string
 	// Impair makes the network worse on purpose, for development. Nil, the default, leaves it as it is. Stats.Impaired and a warning
 	// to the Logger tell that it is on.

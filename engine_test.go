@@ -58,7 +58,7 @@ func TestEngineIsChosenByName(t *testing.T) {
 	exchange(t, dial(t, e, godwit.Config{}), "to the portable engine")
 	c := dial(t, e, godwit.Config{Engine: "portable"})
 	exchange(t, c, "from one to the other")
-	if st := e.Stats(); st.Engine != "portable" || st.Shards != 1 || st.GSO || st.GRO {
+	if st := e.Stats(); st.Engine != "portable" || st.Shards != 1 || (st.GSO || st.GRO) && runtime.GOOS != "linux" {
 		t.Errorf("the server says %+v", st)
 	}
 	if got := c.Endpoint().Stats().Engine; got != "portable" {

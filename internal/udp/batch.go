@@ -1,5 +1,22 @@
 package udp
 
+// What the kernel takes and gives as one entry.
+const (
+	maxSegments = 64       // UDP_MAX_SEGMENTS of the kernels before 6.9
+	maxPayload  = 65507    // the longest UDP payload over IPv4
+	groEntry    = 64 << 10 // the longest UDP payload
+)
+
+// mostSegments is how many segments of a size may be sent as one entry.
+func mostSegments(segment int) int { return max(1, min(maxSegments, maxPayload/segment)) }
+
+func segmentsOf(size, segment int) int {
+	if segment <= 0 {
+		return 1
+	}
+	return (size + segment - 1) / segment
+}
+
 // Datagram is one received entry.
 type Datagram struct {
 	// Data holds the segments side by side. It lies in the batch's slab: the

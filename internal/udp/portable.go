@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -16,9 +17,13 @@ import (
 const (
 	portableEntries  = 64
 	portableDatagram = 2 << 10
-	// portableQueue is how many datagrams wait between the reading goroutines
-	// and Read; beyond it they wait in the kernel.
-	portableQueue = 256
+	// portableQueue is how many entries wait between the reading goroutines
+	// and Read; beyond it they wait in the kernel. With receive offload, where
+	// an entry may have 64 KiB, they are fewer.
+	portableQueue    = 256
+	portableGROQueue = 64
+	// portableLarge is how many buffers of 64 KiB are kept for the next entries.
+	portableLarge = 8
 	// portableFailures is how many reads may fail in a row before the reader
 	// pauses.
 	portableFailures = 16
@@ -30,9 +35,11 @@ const (
 )
 
 // Portable has Engine's methods on top of package net: one system call and one
-// hand-off between goroutines a datagram, no offloads and no ECN. It is meant to
-// be right everywhere, not to be fast. Only on Linux does a socket on every
-// address know which of them was addressed, so that the answer leaves from it.
+// hand-off between goroutines an entry, no ECN. It is meant to be right
+// everywhere, not to be fast. What needs control messages it has on Linux only:
+// segments sent and received together (GSO and GRO), and, on a socket for every
+// address, knowing which of them was addressed, so that the answer leaves from
+// it. A connected client socket has no GRO: its reader would hold 64 KiB.
 //
 // One goroutine at a time may call its methods, except Wake, which any may call
 // at any time. Write waits for room in the socket buffer instead of reporting
@@ -44,13 +51,15 @@ type Portable struct {
 	count int       // open sockets
 	turn  [2]uint32 // connections so far of a shared client, by family: IPv4, IPv6
 
-	queue   chan portableArrival
-	buffers chan []byte
-	pending portableArrival // taken off the queue by Wait
-	wake    chan struct{}
-	done    chan struct{}
-	readers sync.WaitGroup
-	timer   *time.Timer
+	gso, gro bool
+	queue    chan portableArrival
+	buffers  chan []byte     // for datagrams
+	large    chan []byte     // for entries of many
+	pending  portableArrival // taken off the queue by Wait
+	wake     chan struct{}
+	done     chan struct{}
+	readers  sync.WaitGroup
+	timer    *time.Timer
 
 	control    controlOut // scratch of send
 	stats      Stats
@@ -66,14 +75,15 @@ type portableSocket struct {
 	local  Addr         // what Datagram.Local says, port zero; zero if it differs from datagram to datagram
 }
 
-// portableArrival is a received datagram on its way to Read.
+// portableArrival is a received entry on its way to Read.
 type portableArrival struct {
-	buf    []byte // its whole buffer; nil for none
-	n      int
-	remote Addr
-	local  Addr
-	socket uint32
-	conn   *net.UDPConn
+	buf     []byte // its whole buffer; nil for none
+	n       int
+	segment int // size of its segments but the last, 0 if it is one
+	remote  Addr
+	local   Addr
+	socket  uint32
+	conn    *net.UDPConn
 }
 
 // OpenPortable opens what Open opens, on every system. It cannot steer: with
@@ -82,13 +92,17 @@ func OpenPortable(cfg Config) (*Portable, error) {
 	if cfg.Shards > 1 && !cfg.Client {
 		return nil, fmt.Errorf("%w: portable engine", ErrSteering)
 	}
-	e := &Portable{
-		cfg:     cfg,
-		queue:   make(chan portableArrival, portableQueue),
-		buffers: make(chan []byte, portableQueue),
-		wake:    make(chan struct{}, 1),
-		done:    make(chan struct{}),
+	e := &Portable{cfg: cfg, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	e.gso, e.gro = probeOffloads()
+	e.gso = e.gso && !cfg.DisableGSO
+	e.gro = e.gro && !cfg.DisableGRO && (!cfg.Client || cfg.Shared)
+	e.stats.GSO, e.stats.GRO = e.gso, e.gro
+	waiting := portableQueue
+	if e.gro {
+		waiting = portableGROQueue
 	}
+	e.queue, e.buffers = make(chan portableArrival, waiting), make(chan []byte, waiting)
+	e.large = make(chan []byte, portableLarge)
 	if cfg.Client {
 		return e, nil
 	}
@@ -191,30 +205,52 @@ func (e *Portable) open(n uint32, s portableSocket) {
 		_ = s.conn.SetWriteBuffer(send)
 	}
 	e.stats.ReceiveBuffer, e.stats.SendBuffer, e.stats.Hint = granted(s.conn, receive)
+	together := e.gro && receiveTogether(s.conn)
+	e.stats.GRO = e.stats.GRO && together
 	e.socks[n] = s
 	e.count++
 	e.readers.Add(1)
-	go e.read(s.conn, n)
+	go e.read(s.conn, n, together)
 }
 
-// read is a socket's reading goroutine; it ends when the socket is closed.
-func (e *Portable) read(conn *net.UDPConn, socket uint32) {
-	defer e.readers.Done()
-	limit := portableDatagram
-	if e.cfg.MaxDatagram > 0 {
-		limit = e.cfg.MaxDatagram
+// take gives a buffer of a size from those that came back, or a new one.
+func take(from chan []byte, size int) []byte {
+	select {
+	case buf := <-from:
+		return buf
+	default:
+		return make([]byte, size)
 	}
+}
+
+// limit is the longest datagram to be received.
+func (e *Portable) limit() int {
+	if e.cfg.MaxDatagram > 0 {
+		return e.cfg.MaxDatagram
+	}
+	return portableDatagram
+}
+
+// read is a socket's reading goroutine; it ends when the socket is closed. Where
+// datagrams may come together it reads into a large buffer, and copies what is
+// short into a small one: most are, and the queue shall not hold 64 KiB for each.
+func (e *Portable) read(conn *net.UDPConn, socket uint32, together bool) {
+	defer e.readers.Done()
+	limit := e.limit()
+	small := limit + 1 // one byte more shows what was cut off
+	from, size := e.buffers, small
+	if together {
+		from, size = e.large, max(groEntry, small)
+	}
+	var buf []byte
 	var control controlIn
 	var lastFrom netip.AddrPort // a zone's name costs a look at all interfaces
 	var last Addr
 	for failures := 0; ; {
-		var buf []byte
-		select {
-		case buf = <-e.buffers:
-		default:
-			buf = make([]byte, limit+1) // one byte more shows what was cut off
+		if buf == nil {
+			buf = take(from, size)
 		}
-		n, oob, _, from, err := conn.ReadMsgUDPAddrPort(buf, control.buffer())
+		n, oob, _, peer, err := conn.ReadMsgUDPAddrPort(buf, control.buffer())
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -226,15 +262,26 @@ func (e *Portable) read(conn *net.UDPConn, socket uint32) {
 				time.Sleep(time.Millisecond)
 			}
 			continue
-		case n > limit:
+		}
+		failures = 0
+		if peer != lastFrom {
+			lastFrom, last = peer, AddrFrom(peer)
+		}
+		d := portableArrival{buf: buf, n: n, remote: last, socket: socket, conn: conn}
+		d.local, d.segment = control.read(oob)
+		if d.segment >= n {
+			d.segment = 0
+		}
+		if min(n, cmp.Or(d.segment, n)) > limit {
 			e.truncated.Add(1)
 			continue
 		}
-		failures = 0
-		if from != lastFrom {
-			lastFrom, last = from, AddrFrom(from)
+		if together && n <= limit {
+			d.buf = take(e.buffers, small)
+			copy(d.buf, buf[:n])
+		} else {
+			buf = nil
 		}
-		d := portableArrival{buf: buf, n: n, remote: last, local: control.local(oob), socket: socket, conn: conn}
 		select {
 		case e.queue <- d:
 		case <-e.done:
@@ -279,8 +326,12 @@ type portableSlab struct {
 
 func (s *portableSlab) free() {
 	for _, buf := range s.lent {
+		back := s.engine.buffers
+		if len(buf) >= groEntry {
+			back = s.engine.large
+		}
 		select {
-		case s.engine.buffers <- buf:
+		case back <- buf:
 		default: // the collector takes it
 		}
 	}
@@ -324,19 +375,19 @@ func (e *Portable) Read(b *ReadBatch) int {
 		if local == (Addr{}) {
 			local = in.local
 		}
-		b.Datagrams[b.N] = Datagram{Data: in.buf[:in.n], Remote: in.remote, Local: local, Socket: in.socket}
+		b.Datagrams[b.N] = Datagram{Data: in.buf[:in.n], Segment: in.segment, Remote: in.remote, Local: local, Socket: in.socket}
 		b.N++
 		e.stats.ReadCalls++
 		e.stats.ReadEntries++
-		e.stats.ReadSegments++
+		e.stats.ReadSegments += uint64(segmentsOf(in.n, in.segment))
 		e.stats.ReadBytes += uint64(in.n)
 	}
 	b.More = true
 	return b.N
 }
 
-// Write sends the batch's entries, segment by segment, and gives how many it is
-// done with: all of them. It is never blocked, but may wait for the kernel.
+// Write sends the batch's entries and gives how many it is done with: all of
+// them. It is never blocked, but may wait for the kernel.
 func (e *Portable) Write(b *WriteBatch) (sent int, blocked bool) {
 	for i := range b.Outs {
 		o := &b.Outs[i]
@@ -344,17 +395,26 @@ func (e *Portable) Write(b *WriteBatch) (sent int, blocked bool) {
 		if int(o.Socket) < len(e.socks) {
 			s = e.socks[o.Socket]
 		}
-		to := o.Remote.AddrPort()
-		var oob []byte
-		if s.remote == (Addr{}) && s.local == (Addr{}) && o.Local != (Addr{}) {
-			oob = e.control.local(&o.Local)
+		if s.conn == nil || e.closed {
+			e.stats.WriteRefused += uint64(segmentsOf(len(o.Data), o.Segment))
+			continue
 		}
+		to := o.Remote.AddrPort()
 		for data := o.Data; len(data) > 0; {
-			n := len(data)
-			if o.Segment > 0 {
-				n = min(n, o.Segment)
+			n, segment := len(data), 0
+			if o.Segment > 0 && o.Segment < n {
+				if n = o.Segment; e.gso {
+					n, segment = min(len(data), mostSegments(o.Segment)*o.Segment), o.Segment
+				}
 			}
-			e.send(s, to, oob, data[:n])
+			err := e.send(s, o, to, data[:n], segment)
+			if err != nil && segment > 0 && refusesSegments(err) && e.send(s, o, to, data[:segment], 0) == nil {
+				// The way to the peer bears one segment, not many in one call.
+				n, segment, err = segment, 0, nil
+				e.gso, e.stats.GSO = false, false
+				e.stats.Demotions++
+			}
+			e.note(err, n, segmentsOf(n, segment))
 			data = data[n:]
 		}
 		e.stats.WriteEntries++
@@ -362,34 +422,40 @@ func (e *Portable) Write(b *WriteBatch) (sent int, blocked bool) {
 	return len(b.Outs), false
 }
 
-func (e *Portable) send(s portableSocket, to netip.AddrPort, oob, data []byte) {
-	if s.conn == nil || e.closed {
-		e.stats.WriteRefused++
-		return
+// send makes one call for one segment, or for many of the given size.
+func (e *Portable) send(s portableSocket, o *Out, to netip.AddrPort, data []byte, segment int) (err error) {
+	var from *Addr
+	if s.remote == (Addr{}) && s.local == (Addr{}) && o.Local != (Addr{}) {
+		from = &o.Local
 	}
-	var err error
+	oob := e.control.write(from, segment)
 	for range 2 { // the first error may belong to an earlier datagram
 		e.stats.WriteCalls++
 		if s.remote == (Addr{}) {
 			_, _, err = s.conn.WriteMsgUDPAddrPort(data, oob, to)
 		} else {
-			_, err = s.conn.Write(data)
+			_, _, err = s.conn.WriteMsgUDP(data, oob, nil)
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			break
 		}
 		e.stats.ICMPErrors++
 	}
-	switch {
+	return err
+}
+
+// note counts what became of so many bytes and segments.
+func (e *Portable) note(err error, bytes, segments int) {
+	switch n := uint64(segments); {
 	case err == nil:
-		e.stats.WriteSegments++
-		e.stats.WriteBytes += uint64(len(data))
+		e.stats.WriteSegments += n
+		e.stats.WriteBytes += uint64(bytes)
 	case errors.Is(err, syscall.ENOBUFS):
-		e.stats.WriteLost++
+		e.stats.WriteLost += n
 	case errors.Is(err, syscall.EMSGSIZE):
-		e.stats.WriteTooLarge++
+		e.stats.WriteTooLarge += n
 	default:
-		e.stats.WriteRefused++
+		e.stats.WriteRefused += n
 	}
 }
 

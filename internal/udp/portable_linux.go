@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"net"
 	"unsafe"
 
@@ -19,6 +20,19 @@ func askLocal(conn *net.UDPConn) (ok bool) {
 		ok = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1) == nil
 	})
 	return ok
+}
+
+// receiveTogether has the kernel give segments of one sender together.
+func receiveTogether(conn *net.UDPConn) (ok bool) {
+	onSocket(conn, func(fd int) { ok = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil })
+	return ok
+}
+
+// refusesSegments reports whether an error may mean that the way to the peer
+// does not bear segmentation offload.
+func refusesSegments(err error) bool {
+	var errno unix.Errno
+	return errors.As(err, &errno) && suspectsOffload(errno)
 }
 
 // granted gives the buffers that the kernel granted.
@@ -42,19 +56,30 @@ func (c *controlIn) buffer() []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&c.raw[0])), rxControlLen)
 }
 
-// local is the address that the datagram was sent to, zero if unknown.
-func (c *controlIn) local(n int) Addr {
+// read gives the address that the entry was sent to, zero if unknown, and the
+// size of its segments, 0 if it is one.
+func (c *controlIn) read(n int) (local Addr, segment int) {
 	var d Datagram
 	c.raw.parse(n, &d, 0)
-	return d.Local
+	return d.Local, d.Segment
 }
 
 // controlOut is where control messages are written.
 type controlOut struct{ raw txControl }
 
-// local gives the control message that makes a datagram leave from an address.
-func (c *controlOut) local(from *Addr) []byte {
+// write gives the control messages that make an entry leave from an address,
+// nil for the host's choice, in segments of a size, 0 for one.
+func (c *controlOut) write(from *Addr, segment int) []byte {
+	if from == nil && segment == 0 {
+		return nil
+	}
 	c.raw = txControl{}
-	n := c.raw.putLocal(0, from.Is4(), from)
+	n := 0
+	if segment > 0 {
+		n = c.raw.putSegment(n, segment)
+	}
+	if from != nil {
+		n = c.raw.putLocal(n, from.Is4(), from)
+	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(&c.raw[0])), n)
 }

@@ -6,6 +6,12 @@ import "net"
 
 // What package net does not tell is not known here.
 
+func probeOffloads() (gso, gro bool) { return false, false }
+
+func receiveTogether(*net.UDPConn) bool { return false }
+
+func refusesSegments(error) bool { return false }
+
 func askLocal(*net.UDPConn) bool { return false }
 
 func granted(*net.UDPConn, int) (receive, send int, hint string) { return 0, 0, "" }
@@ -14,8 +20,8 @@ type controlIn struct{}
 
 func (*controlIn) buffer() []byte { return nil }
 
-func (*controlIn) local(int) Addr { return Addr{} }
+func (*controlIn) read(int) (local Addr, segment int) { return Addr{}, 0 }
 
 type controlOut struct{}
 
-func (*controlOut) local(*Addr) []byte { return nil }
+func (*controlOut) write(*Addr, int) []byte { return nil }

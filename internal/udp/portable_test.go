@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"net/netip"
 	"runtime"
@@ -25,7 +27,7 @@ func testPortable(t *testing.T, cfg Config) *Portable {
 	return e
 }
 
-// collect reads until count datagrams have come.
+// collect reads until count datagrams have come, and takes apart those that came together.
 func collect(t *testing.T, e *Portable, b *ReadBatch, count int) []Datagram {
 	t.Helper()
 	var got []Datagram
@@ -33,8 +35,11 @@ func collect(t *testing.T, e *Portable, b *ReadBatch, count int) []Datagram {
 		e.Wait(mono.Now(), 10*mono.Millisecond)
 		e.Read(b)
 		for _, d := range b.Datagrams[:b.N] {
-			d.Data = append([]byte(nil), d.Data...)
-			got = append(got, d)
+			data := append([]byte(nil), d.Data...)
+			for step := cmp.Or(d.Segment, len(data)); len(data) > 0; data = data[len(d.Data):] {
+				d.Data, d.Segment = data[:min(step, len(data))], 0
+				got = append(got, d)
+			}
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d datagrams came", len(got), count)
@@ -81,6 +86,45 @@ func TestPortableEngineEchoes(t *testing.T) {
 		if s := client.Stats(); s.Sockets != 5 || s.WriteSegments != 15 || s.ReadSegments != 15 {
 			t.Errorf("%+v", s)
 		}
+		in.Free()
+		back.Free()
+	}
+}
+
+func TestPortableEntriesOfManySegments(t *testing.T) {
+	entry := make([]byte, 70*1000+10) // more than one call takes
+	for i := range entry {
+		entry[i] = byte(i / 1000)
+	}
+	for _, off := range []bool{false, true} {
+		server := testPortable(t, Config{Addr: netip.MustParseAddrPort("127.0.0.1:0"), DisableGSO: off, DisableGRO: off})
+		client := testPortable(t, Config{Client: true, DisableGSO: off})
+		if _, err := client.Connect(server.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		var in, back ReadBatch
+		client.Write(&WriteBatch{Outs: []Out{{Data: entry, Segment: 1000}}})
+		var out WriteBatch
+		for i, d := range collect(t, server, &in, 71) {
+			if want := entry[i*1000 : min(i*1000+1000, len(entry))]; !bytes.Equal(d.Data, want) {
+				t.Fatalf("datagram %d has %d bytes, of %d", i, len(d.Data), d.Data[0])
+			}
+			out.Outs = append(out.Outs, Out{Data: d.Data, Remote: d.Remote, Local: d.Local})
+		}
+		sent, got := client.Stats(), server.Stats()
+		if sent.WriteSegments != 71 || sent.WriteBytes != uint64(len(entry)) || sent.Demotions != 0 || got.ReadSegments != 71 {
+			t.Errorf("sent %+v, received %+v", sent, got)
+		}
+		switch together := !off && runtime.GOOS == "linux"; {
+		case sent.GSO != together || got.GRO != together:
+			t.Errorf("off %v: sent together %v, received together %v", off, sent.GSO, got.GRO)
+		case together && (sent.WriteCalls != 2 || got.ReadCalls > 4): // 65,507 bytes are the most
+			t.Errorf("%d calls to send, %d to receive", sent.WriteCalls, got.ReadCalls)
+		case !together && (sent.WriteCalls != 71 || got.ReadCalls != 71):
+			t.Errorf("off: %d calls to send, %d to receive", sent.WriteCalls, got.ReadCalls)
+		}
+		server.Write(&out)
+		collect(t, client, &back, 71)
 		in.Free()
 		back.Free()
 	}

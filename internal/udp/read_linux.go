@@ -7,7 +7,6 @@ import (
 )
 
 const (
-	groEntry   = 64 << 10 // the longest UDP payload
 	groEntries = 16
 	entrySize  = 2 << 10
 	entries    = 64

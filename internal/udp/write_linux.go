@@ -9,9 +9,7 @@ import (
 )
 
 const (
-	maxPieces   = 64    // headers of one sendmmsg
-	maxSegments = 64    // UDP_MAX_SEGMENTS of the kernels before 6.9
-	maxPayload  = 65507 // the longest UDP payload over IPv4
+	maxPieces = 64 // headers of one sendmmsg
 	// maxRetries bounds how often one piece is sent anew after an error that may
 	// not be its own.
 	maxRetries = 3
@@ -136,7 +134,7 @@ func (e *Engine) build(s *socket, outs []Out, at position, offload bool) (int, p
 		segments := 1
 		if o.Segment > 0 && o.Segment < size {
 			if offload {
-				segments = max(1, min(maxSegments, maxPayload/o.Segment))
+				segments = mostSegments(o.Segment)
 			}
 			size = min(size, segments*o.Segment)
 			segments = segmentsOf(size, o.Segment)
@@ -351,13 +349,6 @@ func (e *Engine) refuse(outs []Out) {
 			e.stats.WriteRefused += uint64(segmentsOf(len(outs[i].Data), outs[i].Segment))
 		}
 	}
-}
-
-func segmentsOf(size, segment int) int {
-	if segment <= 0 {
-		return 1
-	}
-	return (size + segment - 1) / segment
 }
 
 // group brings the entries of each socket together, keeping their order. Most

@@ -18,7 +18,7 @@ type clientFlags struct {
 	json   bool
 }
 
-const engineHelp = "what moves datagrams: linux, portable (package net, one at a time); empty is the best that the platform has"
+const engineHelp = "what moves datagrams: linux, portable (package net); empty is the best that the platform has"
 
 func (f *clientFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
