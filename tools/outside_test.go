@@ -48,7 +48,7 @@ func goBlocks(page string) (found []string) {
 
 // packageNames are what the Go blocks of the guide use without importing it.
 var packageNames = map[string]string{
-	"bytes": "bytes", "context": "context", "errors": "errors", "fmt": "fmt", "io": "io", "log": "log", "net": "net", "os": "os", "slog": "log/slog",
+	"binary": "encoding/binary", "bytes": "bytes", "context": "context", "errors": "errors", "fmt": "fmt", "io": "io", "log": "log", "net": "net", "os": "os", "slog": "log/slog",
 	"rand": "math/rand/v2", "sync": "sync", "testing": "testing", "time": "time", "tls": "crypto/tls", "x509": "crypto/x509", "http": "net/http",
 	"godwit": "godwit.example/godwit", "godwittest": "godwit.example/godwit/godwittest",
 }

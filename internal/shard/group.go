@@ -11,9 +11,9 @@ import (
 // MaxGroups is how many groups a connection may be in: leaving one looks through them.
 const MaxGroups = 1024
 
-// Group is a set of connections that are sent the same messages. This is the part that senders see: it may be used by any goroutine. Who is
-// in it is known to the shards alone, each of which keeps the members that live on it (members). Everything that is said
-// about a group travels through the mailboxes, so it keeps its order with the sends to single connections.
+// Group is a set of connections that are sent the same messages. This is the part that senders see: it may be used by any goroutine. Each
+// shard keeps the members that live on it (members), and what is said about a group travels through the mailboxes, so it keeps its order with
+// the sends to single connections; senders know who will be a member once the mailboxes are empty (groupPart).
 type Group struct {
 	id     uint64
 	shards []*Shard

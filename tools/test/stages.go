@@ -22,7 +22,7 @@ var (
 )
 
 // racePackages are those with more than one goroutine touching the same memory.
-var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/metric", "./internal/handshake", "./internal/udp", "./load", "./godwittest", "./gateway/..."}
+var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/handshake", "./internal/udp", "./load", "./godwittest", "./gateway/..."}
 
 // debugPackages have assertions, coverage marks or poison in debug builds, or run code that does.
 var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", "./gateway/..."}
