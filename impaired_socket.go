@@ -23,7 +23,8 @@ type impairedSocket struct {
 type impairedWay struct {
 	link     *impair.Link
 	verdicts []impair.Verdict
-	held     []heldDatagram
+	held     []heldDatagram // from first on
+	first    int
 	bytes    int
 	spare    [][]byte
 	dropped  atomic.Uint64
@@ -50,6 +51,24 @@ func newImpairedSocket(s shard.Socket, cfg *Impair, index int) *impairedSocket {
 	return i
 }
 
+// waiting is what is under way.
+func (w *impairedWay) waiting() []heldDatagram { return w.held[w.first:] }
+
+// add puts a datagram behind the others. The room of those that have gone is used again rather than memory taken for more.
+func (w *impairedWay) add(h heldDatagram) {
+	if len(w.held) == cap(w.held) && w.first > len(w.held)/2 {
+		w.keep(w.waiting())
+	}
+	w.held = append(w.held, h)
+}
+
+// keep puts what is left of those under way at the front.
+func (w *impairedWay) keep(left []heldDatagram) {
+	n := copy(w.held, left)
+	clear(w.held[n:])
+	w.held, w.first = w.held[:n], 0
+}
+
 // take decides on each segment of an entry and keeps what will arrive.
 func (w *impairedWay) take(now mono.Time, data []byte, segment int, h heldDatagram) {
 	for len(data) > 0 {
@@ -69,7 +88,7 @@ func (w *impairedWay) take(now mono.Time, data []byte, segment int, h heldDatagr
 }
 
 func (w *impairedWay) hold(data []byte, h heldDatagram, v impair.Verdict) {
-	if w.bytes+len(data) > maxHeldBytes || len(w.held) >= maxHeld {
+	if w.bytes+len(data) > maxHeldBytes || len(w.waiting()) >= maxHeld {
 		w.dropped.Add(1)
 		return
 	}
@@ -82,19 +101,21 @@ func (w *impairedWay) hold(data []byte, h heldDatagram, v impair.Verdict) {
 		h.data[v.CorruptBit/8] ^= 1 << (v.CorruptBit % 8)
 	}
 	w.bytes += len(data)
-	w.held = append(w.held, h)
-	for i := len(w.held) - 1; i > 0 && w.held[i-1].at > h.at; i-- { // rarely far: only reordered ones overtake
+	w.add(h)
+	for i := len(w.held) - 1; i > w.first && w.held[i-1].at > h.at; i-- { // rarely far: only reordered ones overtake
 		w.held[i-1], w.held[i] = w.held[i], w.held[i-1]
 	}
 }
 
 // next gives the first datagram if it has arrived.
 func (w *impairedWay) next(now mono.Time) (h heldDatagram, ok bool) {
-	if len(w.held) == 0 || w.held[0].at > now {
+	if w.arrival() > now || w.first == len(w.held) {
 		return heldDatagram{}, false
 	}
-	h = w.held[0]
-	w.held = w.held[1:]
+	h, w.held[w.first] = w.held[w.first], heldDatagram{}
+	if w.first++; w.first == len(w.held) {
+		w.held, w.first = w.held[:0], 0
+	}
 	w.bytes -= len(h.data)
 	return h, true
 }
@@ -110,10 +131,10 @@ func (w *impairedWay) giveBack(bufs ...[]byte) {
 
 // arrival is when the next datagram arrives.
 func (w *impairedWay) arrival() mono.Time {
-	if len(w.held) == 0 {
+	if w.first == len(w.held) {
 		return mono.Never
 	}
-	return w.held[0].at
+	return w.held[w.first].at
 }
 
 // Write takes everything: what is delayed waits here, not in the shard.
@@ -200,7 +221,7 @@ func (s *impairedSocket) Wait(now mono.Time, d mono.Duration) {
 // CloseSocket first sends what is delayed on the socket: the last packet of a connection may be its CLOSE.
 func (s *impairedSocket) CloseSocket(n uint32) {
 	kept := s.out.held[:0]
-	for _, h := range s.out.held {
+	for _, h := range s.out.waiting() {
 		if h.socket != n {
 			kept = append(kept, h)
 			continue
@@ -208,16 +229,16 @@ func (s *impairedSocket) CloseSocket(n uint32) {
 		s.out.bytes -= len(h.data)
 		s.Socket.Write(&udp.WriteBatch{Outs: []udp.Out{{Data: h.data, Remote: h.remote, Local: h.local, ECN: h.ecn, Socket: n}}})
 	}
-	s.out.held = kept
+	s.out.keep(kept)
 	in := s.in.held[:0]
-	for _, h := range s.in.held { // another connection may get the number
+	for _, h := range s.in.waiting() { // another connection may get the number
 		if h.socket != n {
 			in = append(in, h)
 			continue
 		}
 		s.in.bytes -= len(h.data)
 	}
-	s.in.held = in
+	s.in.keep(in)
 	s.due.Outs = slices.DeleteFunc(s.due.Outs, func(o udp.Out) bool { return o.Socket == n })
 	s.Socket.CloseSocket(n)
 }

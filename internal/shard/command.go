@@ -187,7 +187,8 @@ func (s *Shard) closeItem(now mono.Time, i item, reason string) {
 func (s *Shard) Consumed(r Ref, channel uint16, payload, count int) {
 	i := item{kind: itemConsumed, channel: channel, slot: r.Slot, gen: r.Gen, count: uint32(count), code: uint64(payload)}
 	if !s.mailbox.Put(i.header(), nil) {
-		s.Do(func(now mono.Time) { s.consumed(now, &i) })
+		late := i // what a function value holds is on the heap, and i should not be
+		s.Do(func(now mono.Time) { s.consumed(now, &late) })
 	}
 }
 
