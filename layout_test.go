@@ -10,6 +10,7 @@ import (
 	"godwit.example/godwit/internal/congestion"
 	"godwit.example/godwit/internal/protect"
 	"godwit.example/godwit/internal/proto"
+	"godwit.example/godwit/internal/shard"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -125,6 +126,106 @@ func TestLayoutOfHotTypes(t *testing.T) {
 	}
 }
 
+// fieldOf follows a path of fields, through slices and pointers, to types that other packages keep to themselves.
+func fieldOf(t reflect.Type, path ...string) reflect.Type {
+	for _, name := range path {
+		f, ok := t.FieldByName(name)
+		if !ok {
+			panic(fmt.Sprintf("BUG: %v has no field %s", t, name))
+		}
+		for t = f.Type; t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer; t = t.Elem() {
+		}
+	}
+	return t
+}
+
+// hotLines says in which cache line fields of the hot path begin, for structs that begin with one. A field that moves on purpose moves here
+// too; that one was pushed over the edge by another should not happen unseen.
+var hotLines = []struct {
+	typ   reflect.Type
+	lines map[uintptr]string
+}{
+	{fieldOf(reflect.TypeFor[shard.Shard](), "peers"), map[uintptr]string{
+		0:  "conn",
+		23: "keys",
+		33: "app hs dial",
+		34: "held deadline keysDrop coldAt taken packets next gen socket half",
+		35: "seats dirty open ended left proven ownSock",
+	}},
+	{reflect.TypeFor[proto.Conn](), map[uintptr]string{
+		0:  "sh hs move app", // the packets, and from line 4 on the messages that they carry
+		4:  "msgs",
+		11: "streams peerStreams creditKept rng",
+		12: "rtt",
+		13: "cc",
+		15: "pace",
+		16: "path localID",
+		19: "ids peerIdle peerAckDelay peerAckShift peerDatagram state client complete confirmed",
+		20: "validated slot bytesInFlight amplify lastReceived lastActive lastEliciting silentSince sentSinceRecv ptoCount probes pingDue",
+		21: "ackAsk skipIn largestNonProbe paceBlocked ecn",
+		22: "mtu end",
+	}},
+	{reflect.TypeFor[shard.Slot](), map[uintptr]string{
+		0: "word account maxSend want tag groups", // what a send touches
+		1: "seq endGen remote endCode endInfo",
+	}},
+}
+
+// lineDifference lists the fields that do not begin in the line they are said to.
+func lineDifference(t reflect.Type, lines map[uintptr]string) (found []string) {
+	for line, names := range lines {
+		for name := range strings.FieldsSeq(names) {
+			if f, ok := t.FieldByName(name); !ok || f.Offset/cacheLine != line {
+				found = append(found, fmt.Sprintf("%v.%s should be in line %d", t, name, line))
+			}
+		}
+	}
+	return found
+}
+
+// notApart lists the pairs of fields, one of each group, that may lie in one cache line, wherever the struct begins.
+func notApart(t reflect.Type, one, other string) (found []string) {
+	for a := range strings.FieldsSeq(one) {
+		for b := range strings.FieldsSeq(other) {
+			x, okX := t.FieldByName(a)
+			y, okY := t.FieldByName(b)
+			if y.Offset < x.Offset {
+				x, y = y, x
+			}
+			if !okX || !okY || y.Offset < x.Offset+x.Type.Size()+cacheLine-1 {
+				found = append(found, fmt.Sprintf("%v.%s and %s may lie in one cache line", t, a, b))
+			}
+		}
+	}
+	return found
+}
+
+func TestLayoutKeepsHotFieldsTogether(t *testing.T) {
+	for _, h := range hotLines {
+		differences := lineDifference(h.typ, h.lines)
+		for _, difference := range differences {
+			t.Error(difference)
+		}
+		if differences != nil {
+			t.Log(describeLayout(h.typ))
+		}
+	}
+}
+
+func TestLayoutKeepsCoresApart(t *testing.T) {
+	// What the shard's goroutine writes for each datagram, and what senders, other shards and readers of figures write.
+	own, others := "counters now live used backlog seats wheel rng", "published posted stopped mu goroutine control refused foreign dropped"
+	for _, pair := range notApart(reflect.TypeFor[shard.Shard](), own, others) {
+		t.Error(pair)
+	}
+	// These lie side by side in arrays, each for another connection or another core.
+	for _, typ := range []reflect.Type{reflect.TypeFor[shard.Slot](), fieldOf(reflect.TypeFor[shard.Group](), "parts")} {
+		if typ.Size()%cacheLine != 0 {
+			t.Errorf("%v has %d bytes: the next one shares a cache line with it", typ, typ.Size())
+		}
+	}
+}
+
 func TestLayoutChecksCanFail(t *testing.T) {
 	type inner struct {
 		N    int64
@@ -153,5 +254,17 @@ func TestLayoutChecksCanFail(t *testing.T) {
 	fields := layoutOf(typ)
 	if fields[1].offset != 8 || fields[1].size != 32 || !strings.Contains(describeLayout(typ), "7 bytes of padding") {
 		t.Errorf("layout of the example:\n%s", describeLayout(typ))
+	}
+	if got := lineDifference(reflect.TypeFor[[2]outer]().Elem(), map[uintptr]string{0: "Flag Times List", 1: "Seen gone"}); len(got) != 2 {
+		t.Errorf("a field in another line and one that is gone: %q", got)
+	}
+	type counts struct {
+		Mine [4]uint64
+		_    [cacheLine]byte
+		Next uint64
+		Last uint64
+	}
+	if got := notApart(reflect.TypeFor[counts](), "Mine Next", "Last"); len(got) != 1 || !strings.Contains(got[0], "Next and Last") {
+		t.Errorf("two fields side by side: %q", got)
 	}
 }

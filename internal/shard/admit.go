@@ -112,7 +112,7 @@ func (s *Shard) sendRetry(now mono.Time, socket uint32, h *wire.LongHeader) {
 	s.counters.RetriesSent++
 }
 
-// turnAway closes a connection that never was: one Initial packet with CLOSE (RFC 9000 §10.2.3), smaller than its cause.
+// turnAway closes a connection that never was: one Initial packet with CLOSE (RFC 9000 §10.2.3), no longer than its cause.
 func (s *Shard) turnAway(now mono.Time, socket uint32, h *wire.LongHeader, code wire.ErrorCode) {
 	if !s.limits.refuse.take(now) {
 		return

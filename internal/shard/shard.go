@@ -146,7 +146,6 @@ type Shard struct {
 	limits   rates
 
 	counters    Counters
-	published   publisher
 	heldPackets int  // packets held back until their keys are there
 	refusing    bool // no new connections
 	drained     func()
@@ -159,7 +158,10 @@ type Shard struct {
 	freeSeat uint32              // index + 1 of the first free one
 	backlog  backlog             // messages that members have not taken
 
+	_ [mem.CacheLine]byte // other cores write to what follows
+
 	// Reached by other goroutines.
+	published publisher
 	posted    atomic.Bool // something lies under mu
 	stopped   atomic.Bool
 	mu        sync.Mutex

@@ -2,6 +2,9 @@ package command
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -84,5 +87,20 @@ func TestLogLevels(t *testing.T) {
 		if n := strings.Count(s.out.String(), "\n"); n != 1 {
 			t.Errorf("at level %q standard output has %d lines with --json:\n%s", c.level, n, s.out)
 		}
+	}
+}
+
+func TestKeyLogIsForItsOwnerOnly(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no modes")
+	}
+	file := filepath.Join(t.TempDir(), "keys")
+	s := serve(t, "--json", "--keylog", file)
+	if out, err := program(t, "ping", s.banner(t).Listen, "--count", "1").CombinedOutput(); err != nil {
+		t.Fatalf("ping: %v\n%s", err, out)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+		t.Errorf("the key log after a handshake: %v, %v", info, err)
 	}
 }
