@@ -23,7 +23,7 @@ const (
 	portableQueue    = 256
 	portableGROQueue = 64
 	// portableLarge is how many buffers of 64 KiB are kept for the next entries.
-	portableLarge = 8
+	portableLarge = 32
 	// portableFailures is how many reads may fail in a row before the reader
 	// pauses.
 	portableFailures = 16
@@ -101,7 +101,7 @@ func OpenPortable(cfg Config) (*Portable, error) {
 	if e.gro {
 		waiting = portableGROQueue
 	}
-	e.queue, e.buffers = make(chan portableArrival, waiting), make(chan []byte, waiting)
+	e.queue, e.buffers = make(chan portableArrival, waiting), make(chan []byte, portableQueue)
 	e.large = make(chan []byte, portableLarge)
 	if cfg.Client {
 		return e, nil
