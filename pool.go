@@ -36,7 +36,9 @@ const (
 
 // Pool shares connections to servers among the goroutines of a client. It dials an address when it is asked for, keeps the connection while it
 // is used, dials again when it ends, and closes it when nobody has asked for a while. Connections watch over their own health:
-// one whose peer is dead ends (Config.IdleTimeout) and is replaced.
+// one whose peer is dead ends (Config.IdleTimeout) and is replaced. Until then, where PerAddress is more than 1, one that has not
+// been heard from for twice Config.KeepAlive is asked for a sign of life and passed by, as long as another connection of the address is
+// better. That is left out where KeepAlive is switched off.
 //
 // All methods are safe from any goroutine; Get waits and must not be called from a Handler. A pool has one goroutine, and one for
 // each dial under way.
@@ -45,6 +47,7 @@ type Pool struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	keep   time.Duration // the silence after which a connection is asked for a sign of life; 0 if health is not checked
 
 	mu      sync.Mutex
 	closed  bool
@@ -62,6 +65,7 @@ type poolKey struct {
 type poolEntry struct {
 	conn    Conn
 	live    bool          // conn is to be looked after
+	silent  bool          // it has not been heard from for too long
 	dialing chan struct{} // closed when the dial that is under way is over
 	err     error         // of the last dial
 	fails   int           // dials that failed since the last success
@@ -73,6 +77,7 @@ type poolEntry struct {
 type PoolStats struct {
 	Open, Dialing   int    // connections
 	Gets, Shared    uint64 // calls of Get; those that found an open connection
+	Avoided         uint64 // of these, those that were given another because that of their turn was silent
 	Dials, Failures uint64
 	Ended, Evicted  uint64 // connections that ended by themselves; closed because they were idle or one too many
 }
@@ -102,6 +107,12 @@ func NewPool(cfg *PoolConfig) *Pool {
 	}
 	if c.MaxAddresses <= 0 {
 		c.MaxAddresses = poolAddresses
+	}
+	if c.PerAddress > 1 {
+		p.keep = duration(c.Config.KeepAlive, defaultKeepAlive)
+		if idle := duration(c.Config.IdleTimeout, defaultIdle); idle > 0 {
+			p.keep = min(p.keep, idle/3)
+		}
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.tasks.Go(p.look)
@@ -145,7 +156,7 @@ func (p *Pool) try(ctx context.Context, key poolKey, first bool) (c Conn, wait f
 		if first {
 			p.stats.Shared++
 		}
-		return e.conn, nil, nil
+		return p.healthy(key, e, now).conn, nil, nil
 	case e.dialing != nil:
 	case !first && e.err != nil && pause > 0:
 		return Conn{}, nil, e.err // of the dial that was waited for
@@ -166,6 +177,52 @@ func (p *Pool) try(ctx context.Context, key poolKey, first bool) (c Conn, wait f
 			return ctx.Err()
 		}
 	}, nil
+}
+
+// healthy returns an entry that is live: e, or another of its address if e is silent and the other is not.
+func (p *Pool) healthy(key poolKey, e *poolEntry, now time.Time) *poolEntry {
+	if !e.silent {
+		return e
+	}
+	for i := range p.cfg.PerAddress {
+		o := p.entries[poolKey{key.addr, i}]
+		if o == nil {
+			continue
+		}
+		if p.notice(o, now); o.live && !o.silent {
+			o.used = now
+			p.stats.Avoided++
+			return o
+		}
+	}
+	return e
+}
+
+// check finds out which connections are silent, and asks those for a sign of life. It waits for their shards.
+func (p *Pool) check() {
+	p.mu.Lock()
+	conns := make(map[Conn]*poolEntry, len(p.entries))
+	for _, e := range p.entries {
+		if e.live {
+			conns[e.conn] = e
+		}
+	}
+	p.mu.Unlock()
+	for c, e := range conns {
+		st, ok, err := c.shard().ConnStats(p.ctx, c.ref())
+		if err != nil || !ok {
+			continue // it has ended, or the pool has
+		}
+		silence := c.ep.limits.now().Sub(st.Heard)
+		if silence > p.keep {
+			c.Ping()
+		}
+		p.mu.Lock()
+		if e.conn == c {
+			e.silent = silence > 2*p.keep
+		}
+		p.mu.Unlock()
+	}
 }
 
 // sleep waits for a pause, or until the pool is closed.
@@ -249,15 +306,16 @@ func (p *Pool) dial(key poolKey, e *poolEntry) {
 		case p.closed || p.entries[key] != e:
 			_ = c.Close() // nobody has it
 		default:
-			e.conn, e.live, e.fails = c, true, 0
+			e.conn, e.live, e.silent, e.fails = c, true, false, 0
 		}
 	})
 }
 
-// look replaces connections that have ended and closes those that nobody uses.
+// look replaces connections that have ended, closes those that nobody uses, and has their health checked.
 func (p *Pool) look() {
 	t := time.NewTicker(max(min(poolLook, p.cfg.IdleTimeout/4), time.Millisecond))
 	defer t.Stop()
+	checked := time.Now()
 	for {
 		select {
 		case <-p.ctx.Done():
@@ -275,6 +333,10 @@ func (p *Pool) look() {
 				}
 			}
 			p.mu.Unlock()
+			if p.keep > 0 && now.Sub(checked) >= p.keep/4 {
+				checked = now
+				p.check()
+			}
 		}
 	}
 }

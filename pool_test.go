@@ -173,3 +173,124 @@ func TestPoolBacksOff(t *testing.T) {
 		t.Errorf("a closed pool: %v", err)
 	}
 }
+
+// A relay stands between clients and a server, and can stop carrying what one of its clients sends and is sent.
+type relay struct {
+	front  *net.UDPConn
+	server string
+	mu     sync.Mutex
+	backs  []*net.UDPConn // one for each client
+	cut    int            // index of the client that is cut off, or -1
+}
+
+func newRelay(t *testing.T, server string) *relay {
+	t.Helper()
+	front, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{front: front, server: server, cut: -1}
+	var tasks sync.WaitGroup
+	tasks.Go(func() { r.run(&tasks) })
+	t.Cleanup(func() {
+		front.Close()
+		tasks.Wait()
+	})
+	return r
+}
+
+func (r *relay) cutOff(client int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cut = client
+}
+
+// passes reports whether the datagrams of a client are carried.
+func (r *relay) passes(client int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return client != r.cut
+}
+
+func (r *relay) run(tasks *sync.WaitGroup) {
+	clients := map[string]int{}
+	defer func() {
+		for _, b := range r.backs {
+			b.Close()
+		}
+	}()
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := r.front.ReadFromUDP(buf)
+		if err != nil {
+			return
+		}
+		k, ok := clients[from.String()]
+		if !ok {
+			to, err := net.ResolveUDPAddr("udp", r.server)
+			if err != nil {
+				return
+			}
+			back, err := net.DialUDP("udp", nil, to)
+			if err != nil {
+				return
+			}
+			k = len(r.backs)
+			clients[from.String()] = k
+			r.backs = append(r.backs, back)
+			tasks.Go(func() {
+				buf := make([]byte, 2048)
+				for {
+					n, err := back.Read(buf)
+					if errors.Is(err, net.ErrClosed) {
+						return
+					}
+					if err == nil && r.passes(k) {
+						_, _ = r.front.WriteToUDP(buf[:n], from)
+					}
+				}
+			})
+		}
+		if r.passes(k) {
+			_, _ = r.backs[k].Write(buf[:n])
+		}
+	}
+}
+
+func TestPoolPassesByWhatIsSilent(t *testing.T) {
+	e := listen(t, godwit.Config{Handler: echo, Shards: 1})
+	r := newRelay(t, e.Addr().String())
+	p := godwit.NewPool(&godwit.PoolConfig{PerAddress: 2, Config: &godwit.Config{KeepAlive: 100 * time.Millisecond}})
+	defer p.Close()
+	// handedOut is how many different connections ten calls are given.
+	handedOut := func() int {
+		seen := map[godwit.Conn]bool{}
+		for range 10 {
+			c, err := p.Get(deadline(t, 10*time.Second), r.front.LocalAddr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[c] = true
+		}
+		return len(seen)
+	}
+	until := func(want int, what string) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); handedOut() != want; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: not %d connections are handed out; %+v", what, want, p.Stats())
+			}
+		}
+	}
+	until(2, "both well")
+	r.cutOff(0)
+	until(1, "one is cut off")
+	if st := p.Stats(); st.Avoided == 0 || st.Open != 2 || st.Dials != 2 {
+		t.Errorf("one is cut off: %+v", st)
+	}
+	r.cutOff(-1)
+	until(2, "it answers again")
+	if st := p.Stats(); st.Ended != 0 || st.Dials != 2 {
+		t.Errorf("it answers again: %+v", st)
+	}
+}

@@ -153,6 +153,9 @@ func (c *Conn) BytesInFlight() int { return c.bytesInFlight }
 // MaxDatagram returns the largest datagram the path is known to carry.
 func (c *Conn) MaxDatagram() int { return int(c.mtu.size) }
 
+// LastReceived returns when the newest authentic packet came; before there was one, when the connection began.
+func (c *Conn) LastReceived() mono.Time { return c.lastReceived }
+
 // LargestAcked returns the highest packet number acknowledged by the peer at a level, or -1.
 func (c *Conn) LargestAcked(level wire.Level) int64 {
 	if s := c.space(level); s != nil {

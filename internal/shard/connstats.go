@@ -17,10 +17,11 @@ import (
 type ConnStats struct {
 	State                      proto.State
 	RTT, MinRTT, RTTVar        mono.Duration
-	Window, InFlight, Datagram int   // bytes: congestion window, sent and not acknowledged, largest datagram
-	Rate                       int64 // bytes a second that congestion control expects to get through; 0 = not known yet
-	Queued                     int   // bytes that senders have reserved, 32 a message more than its payload
-	Streams                    int   // that are not over, of both ends
+	Window, InFlight, Datagram int       // bytes: congestion window, sent and not acknowledged, largest datagram
+	Rate                       int64     // bytes a second that congestion control expects to get through; 0 = not known yet
+	Queued                     int       // bytes that senders have reserved, 32 a message more than its payload
+	Streams                    int       // that are not over, of both ends
+	Heard                      mono.Time // when the peer's newest packet came
 }
 
 // ErrOtherShard is returned by ConnStats on the goroutine of another shard: two that waited for each other would wait for ever.
@@ -64,6 +65,7 @@ func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
 		Window: p.conn.Congestion().Window(), InFlight: p.conn.BytesInFlight(), Datagram: p.conn.MaxDatagram(),
 		Rate:   p.conn.SuggestedRate(),
 		Queued: int(s.slots.at(r.Slot).account.Load() & accountMask), Streams: p.conn.Streams(),
+		Heard: p.conn.LastReceived(),
 	}, true
 }
 
