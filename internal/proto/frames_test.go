@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"slices"
 	"testing"
 
 	"godwit.example/godwit/internal/mono"
@@ -45,7 +46,7 @@ func sample(typ byte, client bool) []byte {
 	case wire.FrameApplicationClose:
 		return wire.AppendApplicationClose(nil, 3, []byte("why"))
 	case wire.FrameAckFrequency:
-		return wire.AppendAckFrequency(nil, &wire.AckFrequency{Threshold: 1})
+		return wire.AppendAckFrequency(nil, &wire.AckFrequency{Seq: 1000, Threshold: 1})
 	case wire.FrameMessage, wire.FrameMessageKeyed:
 		ch := uint64(typ-wire.FrameMessage) * 2 // channel 2 is the keyed one
 		return wire.AppendMessage(nil, ch, 0, 1, typ == wire.FrameMessageKeyed, []byte("m"))
@@ -104,6 +105,18 @@ func refused(typ byte, client bool) bool {
 	return false
 }
 
+// early reports whether a frame comes too soon during the handshake: data and its limits before it is complete, and an ACK at a level at which
+// nothing was sent.
+func early(typ byte, level wire.Level, client bool) bool {
+	switch {
+	case typ == wire.FrameAck || typ == wire.FrameAckECN:
+		return level == wire.LevelOneRTT || level == wire.LevelHandshake && client
+	case typ == wire.FrameResetStream || typ == wire.FrameStopSending:
+		return true
+	}
+	return typ >= wire.FrameStream && typ <= wire.FrameChannelBlocked || typ >= wire.FrameMessage && typ <= wire.FrameSkip
+}
+
 // TestEveryFrameInEveryPacketStateAndRole is the table that CVE-2025-59530 asks for: each frame either does its
 // work or closes the connection with a code, whatever the state, and never panics.
 func TestEveryFrameInEveryPacketStateAndRole(t *testing.T) {
@@ -114,6 +127,51 @@ func TestEveryFrameInEveryPacketStateAndRole(t *testing.T) {
 					tableCase(t, typ, level, state, client)
 				}
 			}
+		}
+	}
+}
+
+// effects says what a legal frame of sample does to a connection that is up; frames that are not here do nothing that is seen at once.
+var effects = map[byte]func(s *side) bool{
+	wire.FramePing:               func(s *side) bool { return owesAck(s) },
+	wire.FrameNewToken:           func(s *side) bool { return slices.Contains(s.events, EventTicket) },
+	wire.FrameMaxData:            func(s *side) bool { return s.c.msgs.limit == 1<<40 },
+	wire.FrameNewConnectionID:    func(s *side) bool { return len(s.c.peer.spare) == 1 && s.c.peer.spare[0].seq == 1 },
+	wire.FrameRetireConnectionID: func(s *side) bool { return slices.Contains(s.events, EventRetireID) },
+	wire.FramePathChallenge:      func(s *side) bool { return s.c.move != nil && s.c.move.respondDue && s.c.move.respond == 7 },
+	wire.FrameAckFrequency:       func(s *side) bool { return s.c.app.recv.threshold == 2 },
+	wire.FrameImmediateAck:       func(s *side) bool { return s.c.app.recv.now },
+	wire.FrameHandshakeDone:      func(s *side) bool { return s.c.confirmed },
+	wire.FrameMessage:            delivered,
+	wire.FrameMessageKeyed:       delivered,
+	wire.FrameMessages:           delivered,
+	wire.FrameMessagesKeyed:      delivered,
+	wire.FrameFragment:           func(s *side) bool { return s.c.msgs.partials == 1 },
+	wire.FrameFragmentKeyed:      func(s *side) bool { return s.c.msgs.partials == 1 },
+	wire.FrameResetStream:        func(s *side) bool { return slices.Contains(s.events, EventStreamReset) },
+	wire.FrameStopSending:        func(s *side) bool { return slices.Contains(s.events, EventStreamStop) },
+	wire.FrameMaxStreams:         func(s *side) bool { return s.c.peerStreams == 1000 },
+}
+
+func delivered(s *side) bool { return len(s.messages) == 1 && s.messages[0] == "m" }
+
+func owesAck(s *side) bool {
+	r := &s.c.app.recv
+	return r.now || r.unacked > 0 || r.deadline != mono.Never
+}
+
+// checkEffect checks what a legal frame did to a connection that is up.
+func checkEffect(t *testing.T, name string, typ byte, s *side) {
+	if wire.IsAckEliciting(typ) && !owesAck(s) {
+		t.Errorf("%s: no ACK is owed", name)
+	}
+	if check := effects[typ]; check != nil && !check(s) {
+		t.Errorf("%s: it had no effect; events %v, messages %q", name, s.events, s.messages)
+	}
+	if typ >= wire.FrameStream && typ < wire.FrameMaxData {
+		opened, data := slices.Contains(s.events, EventStreamOpen), slices.Contains(s.events, EventStreamData)
+		if !opened || data != (typ&wire.StreamOff == 0) { // what begins behind a gap waits
+			t.Errorf("%s: stream opened %v, data delivered %v", name, opened, data)
 		}
 	}
 }
@@ -142,6 +200,7 @@ func tableCase(t *testing.T, typ byte, level wire.Level, state State, client boo
 		}
 	}
 	closed := s.closed
+	s.events, s.messages = nil, nil
 	path := wire.Path{Remote: s.peer.addr, Local: s.addr}
 	sp := s.c.space(level)
 	s.c.HandlePacket(p.now, &wire.Packet{Payload: sample(typ, client), Number: 900, Level: level, Path: &path, Size: 1200})
@@ -171,12 +230,22 @@ func tableCase(t *testing.T, typ byte, level wire.Level, state State, client boo
 	case refused(typ, client):
 		want = wire.ProtocolViolation
 	case state == StateHandshaking:
-		return // what is legal depends on the flights seen; the fuzzer covers it
+		if early(typ, level, client) {
+			want = wire.ProtocolViolation
+			break
+		}
+		ok = true
+		if s.c.complete || s.c.confirmed || len(s.messages) > 0 {
+			t.Errorf("%s: it ended the handshake, or was given to the application: %q", name(), s.messages)
+		}
 	default:
 		ok = true
 	}
 	if ok && after != nil && after.Code != CodeHandshake {
 		t.Errorf("%s: closed with %#x %q", name(), after.Code, s.reason)
+	}
+	if ok && state == StateConnected && level == wire.LevelOneRTT {
+		checkEffect(t, name(), typ, s)
 	}
 	if !ok && (after == nil || after.Code != uint64(want) || after.Remote) {
 		t.Errorf("%s: want close with %v, got %+v", name(), want, after)
