@@ -176,9 +176,10 @@ func checkEffect(t *testing.T, name string, typ byte, s *side) {
 	}
 }
 
-func tableCase(t *testing.T, typ byte, level wire.Level, state State, client bool) {
-	p := newPair(t, uint64(typ)+1, nil)
-	s := p.server
+// tablePair returns a pair one side of which is in a state, and that side.
+func tablePair(t *testing.T, seed uint64, state State, client bool) (p *pair, s *side) {
+	p = newPair(t, seed, nil)
+	s = p.server
 	if client {
 		s = p.client
 	}
@@ -199,6 +200,11 @@ func tableCase(t *testing.T, typ byte, level wire.Level, state State, client boo
 			s.c.state = state
 		}
 	}
+	return p, s
+}
+
+func tableCase(t *testing.T, typ byte, level wire.Level, state State, client bool) {
+	p, s := tablePair(t, uint64(typ)+1, state, client)
 	closed := s.closed
 	s.events, s.messages = nil, nil
 	path := wire.Path{Remote: s.peer.addr, Local: s.addr}
