@@ -256,7 +256,7 @@ func TestPlainServerAnswersPlainClientsOnly(t *testing.T) {
 
 func TestEitherEngineServesAndBenches(t *testing.T) {
 	s := serve(t, "--engine", "portable")
-	s.out.wait(t, `engine +portable, 1 shard, segmentation offload off, receive offload off\n`)
+	s.out.wait(t, `engine +portable, 1 shard, `)
 	addr := s.out.wait(t, `listen +udp (\S+),`)[1]
 	for _, args := range [][]string{
 		{"bench", addr, "--engine", "portable", "--duration", "300ms", "--warmup", "0s", "--conns", "2", "--rate", "200", "--admin", "off"},
