@@ -99,7 +99,7 @@ func TestEcho(t *testing.T) {
 
 func TestGameInThreeWays(t *testing.T) {
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
-		t.Skip("this system tells no CPU times of threads:", err)
+		t.Skip("the example compares CPU times of threads, which this system does not tell: ", err)
 	}
 	out := run(t, "players", "-binary", filepath.Join(binaries, "game"), "-rounds", "1", "-for", "1s", "-busy", "-server-cpu", "-1", "-client-cpu", "-1")
 	want(t, out, `bare ticker: (2[0-9]|3[0-9]) ticks, \d+ late, p90 .* the latest by`)

@@ -187,7 +187,7 @@ func TestHintAboutRSAHelps(t *testing.T) {
 	}
 	program, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("the command needs openssl")
+		t.Skip("openssl is not installed, and it is its command that is checked")
 	}
 	file := filepath.Join(t.TempDir(), "key.pem")
 	if out, err := exec.CommandContext(t.Context(), program, strings.Fields(strings.Replace(command, "FILE", file, 1))...).CombinedOutput(); err != nil {

@@ -95,7 +95,7 @@ func TestChunksBehaveAsTheirModel(t *testing.T) {
 		buffers := map[*byte]*chunkModel{}
 		pick := func(t *rapid.T) ChunkID {
 			if len(pieces) == 0 {
-				t.Skip("no chunk") // of rapid: it draws another action
+				return 0
 			}
 			want := rapid.IntRange(0, len(pieces)-1).Draw(t, "which")
 			for id := ChunkID(1); ; id++ {
@@ -126,11 +126,17 @@ func TestChunksBehaveAsTheirModel(t *testing.T) {
 			},
 			"retain": func(t *rapid.T) {
 				id := pick(t)
+				if id == 0 {
+					return // there is none yet
+				}
 				c.Retain(id)
 				pieces[id].refs++
 			},
 			"release": func(t *rapid.T) {
 				id := pick(t)
+				if id == 0 {
+					return // there is none yet
+				}
 				c.Release(id)
 				p := pieces[id]
 				if p.refs--; p.refs == 0 {

@@ -133,7 +133,7 @@ func skipWithoutIPv6(t testing.TB, ips ...string) {
 	t.Helper()
 	for _, ip := range ips {
 		if netip.MustParseAddr(ip).Is6() && !hasIPv6() {
-			t.Skip("this host has no IPv6 loopback")
+			t.Skip("this host has no IPv6, so it cannot be tested")
 		}
 	}
 }

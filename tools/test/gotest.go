@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -143,6 +144,9 @@ func (f *follower) event(e event) {
 		}
 		if e.Test == "" {
 			f.unfinished(e.Package)
+			if !slices.ContainsFunc(f.failures, func(one failure) bool { return one.pkg == e.Package }) {
+				f.final = true // it did not build, or left goroutines
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,21 @@ func TestFailuresAreExcusedOnlyByTheMachine(t *testing.T) {
 		if f.forgive(); *f.tally != (tally{passed: 2}) || !strings.Contains(out.String(), "UNSTEADY: TestBad of p") {
 			t.Errorf("%s: forgiven, counted %+v; it said\n%s", c.name, *f.tally, out.String())
 		}
+	}
+}
+
+func TestAPackageThatFailsWithoutATestIsNotExcused(t *testing.T) {
+	f := follower{out: io.Discard, tally: &tally{}, held: map[string]*strings.Builder{}}
+	in := `{"Action":"fail","Package":"p","Test":"TestLate"}
+{"Action":"fail","Package":"p"}
+{"Action":"output","Package":"q","Output":"goleak: Errors on successful test run\n"}
+{"Action":"fail","Package":"q"}
+`
+	if err := f.read(strings.NewReader(in)); err != nil {
+		t.Fatal(err)
+	}
+	if f.excusable(span{wall: 10 * time.Second, kept: time.Second}) {
+		t.Error("a second run of p's test would hide what q left running")
 	}
 }
 
