@@ -71,7 +71,7 @@ type Config struct {
 	// payload. The default is 1 MiB. Sends beyond it return ErrWouldBlock.
 	SendBuffer int
 	// ReceiveBuffer bounds what the peer may have sent and the application has not taken, in bytes counted as for SendBuffer.
-	// The default is 1.5 MiB; it must have room for one message of MaxMessageSize.
+	// The default is 1.5 MiB; it must have room for one message of MaxMessageSize. One channel may fill two thirds of it.
 	ReceiveBuffer int
 
 	// MaxStreams is how many byte streams the peer may have open at once on a connection. The default is 100, the most is 65,536; negative means none.
