@@ -255,6 +255,7 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		"HandshakeTimeout": {HandshakeTimeout: -1},
 		"Channels":         {Channels: map[godwit.Channel]godwit.ChannelConfig{256: {}}},
 		"Channels[3].Mode": {Channels: map[godwit.Channel]godwit.ChannelConfig{3: {Mode: 9}}},
+		"Tuning.Spin":      {Tuning: godwit.Tuning{Spin: 2 * time.Millisecond}},
 		"Tuning.Congest":   {Tuning: godwit.Tuning{Congestion: "vegas"}},
 	} {
 		if _, err := godwit.Listen("127.0.0.1:0", &cfg); err == nil || !strings.Contains(err.Error(), name) {

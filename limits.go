@@ -1,6 +1,7 @@
 package godwit
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"time"
@@ -36,6 +37,7 @@ const (
 	maxDatagramBytes    = 65527
 	maxKey              = 1<<62 - 1
 	reassemblyPerBuffer = 1 << 20
+	defaultSpin         = 200 * time.Microsecond
 	mostSpin            = time.Millisecond
 	leastRate           = 1000
 	mostRate            = 1 << 40
@@ -106,8 +108,8 @@ func resolve(c *Config) (*limits, error) {
 		return nil, err
 	}
 	l.resolveTimes()
-	if l.Tuning.Spin < 0 || l.Tuning.Spin > mostSpin {
-		return nil, badField("Tuning.Spin", l.Tuning.Spin, fmt.Sprintf("0 to %v", mostSpin))
+	if err := l.resolveSpin(); err != nil {
+		return nil, err
 	}
 	if l.HandshakeTimeout == 0 {
 		return nil, badField("HandshakeTimeout", c.HandshakeTimeout, "positive, or 0 for the default")
@@ -116,6 +118,18 @@ func resolve(c *Config) (*limits, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// resolveSpin says how long shards look for work: not at all on the portable engine, whose sockets are read by goroutines that need a processor for it.
+func (l *limits) resolveSpin() error {
+	if l.Tuning.Spin > mostSpin {
+		return badField("Tuning.Spin", l.Tuning.Spin, fmt.Sprintf("at most %v, 0 for the default, or negative for never", mostSpin))
+	}
+	l.Tuning.Spin = max(cmp.Or(l.Tuning.Spin, defaultSpin), 0)
+	if l.Engine != engineLinux {
+		l.Tuning.Spin = 0
+	}
+	return nil
 }
 
 // checkRates checks the limits of what is sent.

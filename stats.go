@@ -73,6 +73,7 @@ type Stats struct {
 	Waits                 uint64 `json:"waits"`               // times that a shard slept until there was work
 	WaitsHeld             uint64 `json:"waits_held"`          // of those, that kept their processor because datagrams came in quick succession
 	Spins                 uint64 `json:"spins"`               // that it looked again instead
+	SpinPauses            uint64 `json:"spin_pauses"`         // that it stopped looking for a while, because others wanted its CPU or the system does not say whether they do
 	ReadCalls             uint64 `json:"read_calls"`          // system calls to receive
 	WriteCalls            uint64 `json:"write_calls"`         // system calls to send
 	KernelDrops           uint64 `json:"kernel_drops"`        // datagrams the kernel dropped for want of buffer
@@ -155,6 +156,7 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Waits += n.Socket.Waits
 	st.WaitsHeld += n.Socket.HeldWaits
 	st.Spins += n.Spins
+	st.SpinPauses += n.SpinPauses
 	st.ReadCalls += n.Socket.ReadCalls
 	st.WriteCalls += n.Socket.WriteCalls
 	st.KernelDrops += n.Socket.KernelDrops

@@ -79,7 +79,7 @@ const (
 	mostSpin    = 200 * time.Microsecond
 )
 
-// spin returns how long the client looks for work before it sleeps.
+// spin returns how long the client looks for work before it sleeps; 0 leaves that to the library.
 func (c *Config) spin() time.Duration {
 	if c.Client != nil && c.Client.Tuning.Spin != 0 {
 		return c.Client.Tuning.Spin

@@ -51,22 +51,3 @@ func (s *Shard) rest(now mono.Time) {
 		}
 	}
 }
-
-// spin reports whether Run should look for work again at once instead of sleeping. A thread that sleeps wakes 20-50 µs after its datagram
-// has come, much later where the CPU sleeps too; looking costs a CPU. So a shard looks for as long as it may only while that has lately
-// paid: work that came later than that puts it back to sleeping.
-func (s *Shard) spin(now mono.Time) bool {
-	if s.cfg.Spin == 0 {
-		return false
-	}
-	if n := s.counters.Datagrams + s.counters.Trains; n != s.spun {
-		s.spun = n
-		s.brisk = now.Sub(s.workedAt) < s.cfg.Spin
-		s.workedAt = now
-	}
-	if !s.brisk || now.Sub(s.workedAt) >= s.cfg.Spin {
-		return false
-	}
-	s.counters.Spins++
-	return true
-}

@@ -123,34 +123,3 @@ func TestOneCycleSendsItsShareAndThenReceives(t *testing.T) {
 	}
 	w.over()
 }
-
-func TestShardLooksOnlyWhileWorkComesFast(t *testing.T) {
-	const spin = 50 * mono.Microsecond
-	w, _ := quietWorld(t, func(c *Config) { c.Spin = spin })
-	s := w.server
-	now := s.now
-	work := func(after mono.Duration) bool {
-		now = now.Add(after)
-		s.counters.Datagrams++
-		return s.spin(now)
-	}
-	if work(spin) {
-		t.Error("it looks again after work that came late")
-	}
-	if !work(spin-1) || !s.spin(now.Add(spin-1)) {
-		t.Error("it sleeps although work comes fast")
-	}
-	if s.spin(now.Add(spin)) {
-		t.Error("it goes on looking when nothing comes")
-	}
-	if work(2 * spin) {
-		t.Error("it looks again before work has come fast again")
-	}
-	if !work(1) || s.counters.Spins != 3 {
-		t.Errorf("fast work does not make it look again; %d looks", s.counters.Spins)
-	}
-	s.cfg.Spin = 0
-	if work(1) {
-		t.Error("it looks although it is not to")
-	}
-}

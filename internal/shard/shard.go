@@ -2,7 +2,6 @@ package shard
 
 import (
 	"hash/maphash"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -45,7 +44,7 @@ type Config struct {
 	MailboxBytes  int
 	PoolBytes     int64
 	CycleMessages int
-	Spin          mono.Duration // how long Run looks for work before it sleeps, while work comes faster than that
+	Spin          mono.Duration // how long Run looks for work before it sleeps, while work comes more often than that; 0 is never
 
 	Throttle *Throttle // of everything the endpoint's connections send; nil is none
 
@@ -135,9 +134,7 @@ type Shard struct {
 	sendAt               mono.Time // when Throttle lets something leave
 	restAt               mono.Time // when an idle shard gives memory back
 	moved                uint64    // what had come and gone when restAt was set
-	spun                 uint64    // what had come and gone at workedAt
-	workedAt             mono.Time // when spin last saw work
-	brisk                bool      // that work came soon after the work before it
+	spinner              spinner
 
 	resets   resets
 	halfOpen halfOpen
@@ -192,6 +189,7 @@ func New(now mono.Time, cfg Config) *Shard {
 	if s.slab == nil {
 		s.slab = make([]byte, slabBytes)
 	}
+	s.spinner = spinner{patience: cfg.Spin, ask: threadDelay}
 	s.mailbox = mailbox.New(cfg.MailboxBytes, cfg.Socket.Wake)
 	s.shared = proto.Shared{Config: cfg.Proto, Pool: mem.NewPool(cfg.Pages, cfg.PoolBytes), Chunks: &s.chunks}
 	if cfg.IDs.Key != 0 {
@@ -237,8 +235,8 @@ func (s *Shard) Run() {
 		if next <= now {
 			continue
 		}
-		if s.spin(now) {
-			runtime.Gosched()
+		if s.spinner.look(now, s.counters.Datagrams+s.counters.Trains) {
+			s.counters.Spins++
 			s.socket.Wait(now, 0)
 			continue
 		}

@@ -36,7 +36,7 @@ type Counters struct {
 	Faults, SlotsLost               uint64 // panics of this code that cost one connection; slots that could not even be freed
 	KeyUpdates, SlowHandlers        uint64
 	Stalls                          uint64 // times that something else than a handler held the shard up for over a millisecond
-	Spins                           uint64 // looks for work that took the place of sleeping
+	Spins, SpinPauses               uint64 // looks for work that took the place of sleeping; times that others wanted the CPU for that
 	KeysEvicted, Rests              uint64 // idle: cipher objects let go, times that a quiet shard gave memory back
 }
 
@@ -81,6 +81,7 @@ func (s *Shard) publish(now mono.Time) {
 
 func (s *Shard) snapshot(now mono.Time) {
 	s.counters.SendsDropped = s.dropped.Load()
+	s.counters.SpinPauses = s.spinner.pauses
 	pool := s.shared.Pool.Stats()
 	p := &s.published
 	p.mu.Lock()

@@ -39,15 +39,21 @@ type holding struct {
 // begin reports whether the wait that begins is to be held. If so, other goroutines have had their turn.
 func (h *holding) begin(now mono.Time) bool {
 	h.judge(now)
-	switch {
-	case !h.brisk:
-		return false
-	case now.Sub(h.turned) >= turnEvery:
-		h.turned = now
-		return h.gate.pass()
+	return h.brisk && h.turn(now)
+}
+
+// turn lets other goroutines run, and lets the scheduler look at the process's other sockets now and then. It reports false if that is
+// not possible.
+func (h *holding) turn(now mono.Time) bool {
+	if now.Sub(h.turned) < turnEvery {
+		runtime.Gosched()
+		return h.gate != nil
 	}
-	runtime.Gosched()
-	return true
+	h.turned = now
+	if h.gate == nil {
+		h.gate = newGate()
+	}
+	return h.gate != nil && h.gate.pass()
 }
 
 func (h *holding) judge(now mono.Time) {
@@ -58,10 +64,6 @@ func (h *holding) judge(now mono.Time) {
 	}
 	h.brisk = past < mono.Duration(h.waits)*briskBelow
 	h.judged, h.waits = now, 0
-	if h.brisk && h.gate == nil {
-		h.gate = newGate()
-		h.brisk = h.gate != nil
-	}
 }
 
 func (h *holding) close() error {

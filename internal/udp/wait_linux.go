@@ -17,17 +17,18 @@ import (
 const preciseBelow = mono.Millisecond
 
 // Wait sleeps until a datagram arrives, Wake is called or d has passed; a
-// negative d means without end, 0 only looks. now is the time, or a little
-// earlier: it tells how often the engine waits. Wait may return early for no reason.
+// negative d means without end, 0 only looks, after other goroutines have had their
+// turn. now is the time, or a little earlier: it tells how often the engine waits.
+// Wait may return early for no reason.
 func (e *Engine) Wait(now mono.Time, d mono.Duration) {
 	if e.closed {
 		return
 	}
-	if e.wakePending.Load() || e.ready.len() > 0 || e.moreEvents {
-		d = 0
-	}
 	if d == 0 {
-		e.wait(0, false)
+		e.hold.turn(now)
+	}
+	if d == 0 || e.wakePending.Load() || e.ready.len() > 0 || e.moreEvents {
+		e.wait(0, true) // it cannot sleep
 		return
 	}
 	e.stats.Waits++

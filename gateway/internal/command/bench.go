@@ -84,7 +84,7 @@ func newBench() *cobra.Command {
 	flags.StringVar(&f.admin, "admin", "", "address of the server's admin pages, for its CPU time; without it "+DefaultAdmin+" is tried, off does without")
 	flags.DurationVar(&f.idle, "idle-timeout", 0, "silence that ends a connection; 0 is 60s")
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
-	flags.DurationVar(&f.spin, "spin", 0, "how long the clients look for work before they sleep; 0 is twice the time between two messages if that is at most 200µs, else not at all")
+	flags.DurationVar(&f.spin, "spin", 0, "how long the clients look for work before they sleep; 0 is twice the time between two messages if that is at most 200µs, else as a server does; negative is never")
 	flags.BoolVar(&f.modes, "modes", false, fmt.Sprintf("one mode after the other, side by side in a table; by default %d connections, %g messages/s, %v each", modesConns, modesRate, modesDuration))
 	flags.IntVar(&f.procs, "procs", 1, "client processes that share the connections and the rate; their distributions are added")
 	flags.BoolVar(&f.part, "part", false, "be one of the processes of --procs")

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ connection sends goes to the others in its room, on the channel it came on and w
 	flags.DurationVar(&f.drain, "drain-timeout", 5*time.Second, "how long a stopping server waits for its connections")
 	flags.DurationVar(&f.idle, "idle-timeout", 0, "silence that ends a connection; 0 is 60s")
 	flags.IntVar(&f.buffer, "socket-buffer", 0, "bytes of buffer asked of the kernel for each socket; 0 is 4 MiB")
-	flags.DurationVar(&f.spin, "spin", 0, "how long a CPU without work looks for more before it sleeps: less latency for more CPU time; at most 1ms")
+	flags.DurationVar(&f.spin, "spin", 200*time.Microsecond, "how long a shard without work looks for more before it sleeps, while work comes more often than that and nobody else wants the CPU: less latency for more CPU time; at most 1ms; 0 is never")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off for comparison: "+strings.Join(services(), ", "))
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log on standard error: info has the server's life and a summary a minute, debug each connection, warn and error less")
 	flags.StringVar(&f.keyLog, "keylog", "", "append TLS secrets to this file for Wireshark; whoever reads it can read the messages")
@@ -122,7 +123,7 @@ func (f *serveFlags) config(errOut io.Writer) (*godwit.Config, *os.File, error) 
 	cfg := &godwit.Config{
 		Handler: f.running.Handler, Engine: f.engine, Shards: f.shards, Plain: f.plain, CertFile: f.cert, KeyFile: f.key, IdleTimeout: f.idle,
 		Logger: slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: level})),
-		Tuning: godwit.Tuning{SocketBuffer: f.buffer, Spin: f.spin},
+		Tuning: godwit.Tuning{SocketBuffer: f.buffer, Spin: cmp.Or(f.spin, -1)},
 	}
 	if err := without(&cfg.Tuning, f.without); err != nil {
 		return nil, nil, err
