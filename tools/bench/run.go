@@ -36,7 +36,8 @@ type result struct {
 	Reasons           []string           `json:"reasons,omitempty"`
 	Reference         map[string]*result `json:"reference,omitempty"`
 
-	KernelDrops uint64 `json:"kernel_drops"` // datagrams that the server's socket had no room for
+	KernelDrops uint64   `json:"kernel_drops"`           // datagrams that the server's socket had no room for
+	Floor       *float64 `json:"floor_p99_us,omitempty"` // what the machine adds to messages that take no work
 }
 
 const slack = 30 * time.Second // of a run beyond its measurements
@@ -49,6 +50,14 @@ func (o *options) run(ctx context.Context, w *workload) (*result, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(measurements)*(o.duration+10*time.Second)+slack)
 	defer cancel()
+	var floor *float64
+	if w.floor {
+		p99, err := o.floor(ctx)
+		if err != nil {
+			return nil, err
+		}
+		floor = &p99
+	}
 	s, err := o.serve(ctx, w.server)
 	if err != nil {
 		return nil, err
@@ -65,7 +74,7 @@ func (o *options) run(ctx context.Context, w *workload) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := new(result)
+	r := &result{Floor: floor}
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("godwit bench printed %q: %w", text, err)
 	}

@@ -92,10 +92,11 @@ func promiseLatency(s *series) verdict {
 	drops := s.total(func(r *result) uint64 { return r.KernelDrops })
 	p99, _ := s.median(func(r *result) *float64 { return &r.Latency.P99 })
 	repeated, known := s.median(func(r *result) *float64 { return r.Retransmission })
+	floor, _ := s.median(func(r *result) *float64 { return r.Floor })
 	return verdict{
 		Holds: lost == 0 && corrupted == 0 && drops == 0 && p99 < mostP99 && known && repeated < mostRepeated,
-		Text: fmt.Sprintf("lost %d (0), corrupted %d (0), p99 %.1f µs (below %.0f), retransmitted %.4f %% (below %.1f), kernel drops %d (0)",
-			lost, corrupted, p99, mostP99, 100*repeated, 100*mostRepeated, drops),
+		Text: fmt.Sprintf("lost %d (0), corrupted %d (0), p99 %.1f µs (below %.0f; floor %.1f), retransmitted %.4f %% (below %.1f), kernel drops %d (0)",
+			lost, corrupted, p99, mostP99, floor, 100*repeated, 100*mostRepeated, drops),
 	}
 }
 
@@ -137,6 +138,7 @@ var columns = []struct {
 	{"p90 µs", "%.1f", func(r *result) *float64 { return &r.Latency.P90 }},
 	{"p99 µs", "%.1f", func(r *result) *float64 { return &r.Latency.P99 }},
 	{"p99.9 µs", "%.1f", func(r *result) *float64 { return &r.Latency.P999 }},
+	{"floor p99 µs", "%.1f", func(r *result) *float64 { return r.Floor }},
 	{"messages/s", "%.0f", func(r *result) *float64 { return &r.MessagesPerSecond }},
 	{"server µs/message", "%.3f", func(r *result) *float64 { return r.ServerPerMessage }},
 	{"server CPU %", "%.1f", func(r *result) *float64 { return r.ServerCPU }},
