@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/tools/internal/process"
 )
 
@@ -22,37 +21,34 @@ import (
 
 const (
 	floorTime   = 3 * time.Second
-	floorPeriod = 50 * mono.Microsecond // between two messages, as in W2
-	leastGap    = 20 * mono.Microsecond
+	floorPeriod = 50 * time.Microsecond // between two messages, as in W2
+	leastGap    = 20 * time.Microsecond
 )
 
-// gap is a time for which a program did not run, on the clock that all processes share.
-type gap struct{ From, To mono.Time }
+// gap is a time for which a program did not run, in nanoseconds of the clock that all processes share.
+type gap struct{ From, To int64 }
 
-// gaps reads the clock for d.
-func gaps(d mono.Duration) (list []gap) {
-	list = make([]gap, 0, 1<<16)
-	start := mono.Now()
-	for last := start; last.Sub(start) < d; {
-		now := mono.Now()
-		if now.Sub(last) >= leastGap {
-			list = append(list, gap{last, now})
-		}
-		last = now
-	}
-	return list
-}
-
-// printGaps is what the program does for floor.
-func printGaps(out io.Writer, d time.Duration) error {
-	start := mono.Now()
-	return json.NewEncoder(out).Encode(watched{gaps(mono.Duration(d)), start, mono.Now()})
-}
-
-// watched is what one CPU's program prints.
+// watched is what one CPU's program has seen.
 type watched struct {
 	Gaps     []gap
-	From, To mono.Time
+	From, To int64
+}
+
+// watch reads the clock for d.
+func watch(d time.Duration) watched {
+	now := time.Now().UnixNano()
+	w := watched{Gaps: make([]gap, 0, 1<<16), From: now, To: now + int64(d)}
+	for last := now; now < w.To; last = now {
+		if now = time.Now().UnixNano(); now-last >= int64(leastGap) {
+			w.Gaps = append(w.Gaps, gap{last, now})
+		}
+	}
+	return w
+}
+
+// printWatched is what the program does for floor.
+func printWatched(out io.Writer, d time.Duration) error {
+	return json.NewEncoder(out).Encode(watch(d))
 }
 
 // floor watches both CPUs and returns the 99th percentile of what they add, in microseconds.
@@ -82,21 +78,20 @@ func (o *options) floor(ctx context.Context) (p99 float64, err error) {
 
 // floorOf lets messages pass from the client to the server and back, which takes no time but that for which a CPU is away.
 func floorOf(client, server watched) (p99 float64) {
-	var took []mono.Duration
-	for t := max(client.From, server.From); t < min(client.To, server.To); t = t.Add(floorPeriod) {
-		back := client.present(server.present(client.present(t)))
-		took = append(took, back.Sub(t))
+	var took []int64
+	for t := max(client.From, server.From); t < min(client.To, server.To); t += int64(floorPeriod) {
+		took = append(took, client.present(server.present(client.present(t)))-t)
 	}
 	if len(took) == 0 {
 		return 0
 	}
 	slices.Sort(took)
-	return float64(took[len(took)*99/100]) / float64(mono.Microsecond)
+	return float64(took[len(took)*99/100]) / 1e3
 }
 
 // present returns when the program runs, from t on.
-func (w *watched) present(t mono.Time) mono.Time {
-	i, _ := slices.BinarySearchFunc(w.Gaps, t, func(g gap, t mono.Time) int {
+func (w *watched) present(t int64) int64 {
+	i, _ := slices.BinarySearchFunc(w.Gaps, t, func(g gap, t int64) int {
 		if g.To <= t {
 			return -1
 		}

@@ -85,10 +85,10 @@ func main() {
 	flag.BoolVar(&o.references, "references", true, "run raw UDP and TCP beside the workloads that are compared with them")
 	flag.StringVar(&o.keep, "keep", "", "file that keeps the valid runs, for going on another time with the same program: a busy machine has few quiet moments")
 	flag.BoolVar(&o.check, "check", false, "fail if a promise does not hold")
-	watch := flag.Duration("gaps", 0, "do nothing but read the clock for so long, and print when the CPU was away; the program calls itself so")
+	gaps := flag.Duration("gaps", 0, "do nothing but read the clock for so long, and print when the CPU was away; the program calls itself so")
 	flag.Parse()
-	if *watch > 0 {
-		if err := printGaps(os.Stdout, *watch); err != nil {
+	if *gaps > 0 {
+		if err := printWatched(os.Stdout, *gaps); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
