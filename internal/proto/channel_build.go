@@ -40,6 +40,12 @@ func (m *messages) appendFrames(now mono.Time, b []byte, limit int, log *sentLog
 		b = append(make([]byte, 0, limit), b...)
 	}
 	w := packetWriter{b: b, limit: limit, fresh: max(limit, m.fullPacket) - packetHead, now: now, log: log}
+	if m.sh.offered != nil {
+		if m.writeOffered(&w) {
+			return w.b // there was nothing else
+		}
+		m.enqueueOffered(now)
+	}
 	if m.due != 0 || m.control.n > 0 {
 		m.appendControl(&w)
 	}

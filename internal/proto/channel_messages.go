@@ -491,6 +491,9 @@ func (m *messages) release() {
 	m.chans, m.index, m.levels, m.frags, m.reasm, m.peerListed = nil, nil, nil, nil, nil, nil
 	m.freeFrag, m.freeReasm, m.partials, m.partialSends, m.windowed = 0, 0, 0, 0, 0
 	m.ready, m.due, m.control, m.unresolved, m.hot, m.windows = 0, 0, bitmap{}, 0, 0, 0
+	if m.sh != nil {
+		m.sh.offered = nil
+	}
 	m.loose = looseReassembly{deadline: mono.Never}
 	m.nextExpiry = mono.Never
 }

@@ -67,6 +67,11 @@ func (v *coverage) note(s *side) {
 
 // history plays a random history of a seed. With pack set, one end goes through its packed form at random moments.
 func history(t testing.TB, seed uint64, pack bool, v *coverage) uint64 {
+	return historyOf(t, seed, pack, v, func(*side) {})
+}
+
+// historyOf is history with ends that are prepared.
+func historyOf(t testing.TB, seed uint64, pack bool, v *coverage, prepare func(s *side)) uint64 {
 	rng := rand.New(rand.NewPCG(seed, 99))
 	p := newPair(t, seed, func(c *Config) {
 		c.Params.InitialMaxData, c.Params.InitialMaxChannel = 24<<10, 16<<10
@@ -74,6 +79,8 @@ func history(t testing.TB, seed uint64, pack bool, v *coverage) uint64 {
 		c.SendBuffer = 64 << 10
 	})
 	p.connect()
+	prepare(p.client)
+	prepare(p.server)
 	p.link.loss = rng.Float64() * 0.3
 	p.link.jitter = mono.Duration(rng.Int64N(int64(20 * mono.Millisecond)))
 	p.link.duplicate = rng.Float64() * 0.1

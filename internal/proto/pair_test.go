@@ -57,11 +57,12 @@ type side struct {
 	closed   *Event
 	reason   string
 	events   []EventKind
-	manual   bool                  // consumed is not called
-	mail     []byte                // the sender's buffer in use
-	hook     func(e *Event)        // sees every event first
-	written  func(pk *wire.Packet) // sees every packet sent
-	read     func(pk *wire.Packet) // sees every packet received, afterwards
+	manual   bool                        // consumed is not called
+	mail     []byte                      // the sender's buffer in use
+	hook     func(e *Event)              // sees every event first
+	written  func(pk *wire.Packet)       // sees every packet sent
+	read     func(pk *wire.Packet)       // sees every packet received, afterwards
+	pass     func(m *Message) SendResult // hands a message in a chunk to the connection; nil: Send
 	opened   [wire.NumLevels]map[uint64]bool
 	ptos     uint64 // expirations seen
 	past     int    // packets sent into a full window since
@@ -467,7 +468,11 @@ func (s *side) send(m *Message) SendResult {
 	s.mail = append(s.mail, m.Payload...)
 	m.Chunk = s.sh.Chunks.Add(s.mail[at:])
 	m.Payload = s.sh.Chunks.Bytes(m.Chunk)
-	r := s.c.Send(s.p.now, m)
+	pass := s.pass
+	if pass == nil {
+		pass = func(m *Message) SendResult { return s.c.Send(s.p.now, m) }
+	}
+	r := pass(m)
 	s.sh.Chunks.Release(m.Chunk)
 	return r
 }

@@ -21,6 +21,8 @@ type Shared struct {
 	NewID      func(slot uint32, random uint64) wire.ConnID // makes a further ID for a slot; nil: none are issued
 	ResetToken func(id wire.ConnID) [16]byte                // its stateless reset token
 
+	offered *Message // within a SendTrain: counts as ready in its connection
+
 	ackRanges [wire.MaxAckRanges]wire.AckRange // scratch of the ACK parser
 }
 

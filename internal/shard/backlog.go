@@ -27,6 +27,7 @@ type backlog struct {
 	first   *members // the groups that messages wait for, in turns
 	last    *members
 	turn    bool     // the next turn is a member's
+	only    *members // the turn that begins is that of a member of this group, the only one that messages wait for
 	due     []uint32 // scratch: what one connection takes
 }
 
@@ -148,6 +149,9 @@ func (s *Shard) nextMember() (slot uint32, p *peer) {
 		case p.dirty:
 			g.waiting = true
 		default:
+			if g.behind == nil {
+				b.only = g
+			}
 			return slot, p
 		}
 	}
@@ -198,23 +202,41 @@ func (s *Shard) handOut(now mono.Time, slot uint32, p *peer) {
 	if s.backlog.count == 0 {
 		return
 	}
-	for _, at := range s.takeDue(slot, p) {
-		s.give(now, slot, p, &s.backlog.entries[at])
+	for _, at := range s.takeDue(slot, p, nil) {
+		s.give(now, slot, p, &s.backlog.entries[at], nil)
 	}
 }
 
-// takeDue returns where the messages lie that a connection has not taken, and notes that it has them now.
-func (s *Shard) takeDue(slot uint32, p *peer) []uint32 {
+// takeAndBuild is handOut at the beginning of a turn: a message that is the only one may leave in the turn's first train without having been queued.
+// It reports whether that train is built.
+func (s *Shard) takeAndBuild(now mono.Time, slot uint32, p *peer) bool {
+	if s.backlog.count == 0 {
+		return false
+	}
+	due := s.takeDue(slot, p, s.backlog.only)
+	if len(due) == 1 && !s.blocked {
+		return s.give(now, slot, p, &s.backlog.entries[due[0]], s.slab[s.used:])
+	}
+	for _, at := range due {
+		s.give(now, slot, p, &s.backlog.entries[at], nil)
+	}
+	return false
+}
+
+// takeDue returns where the messages lie that a connection has not taken, and notes that it has them now. They are all in one group, if that
+// is given.
+func (s *Shard) takeDue(slot uint32, p *peer, only *members) []uint32 {
 	b := &s.backlog
 	due, groups := b.due[:0], 0
-	if p.taken < b.newest {
+	switch {
+	case p.taken >= b.newest:
+	case only != nil:
+		due = b.waiting(due, only, slot, p.taken)
+		p.taken = b.newest
+	default:
 		for at := p.seats; at != 0; at = s.seats[at-1].next {
 			n := len(due)
-			for k := s.seats[at-1].group.head; k != 0; k = b.entries[k-1].next {
-				if e := &b.entries[k-1]; e.number > p.taken && e.except != slot {
-					due = append(due, k-1)
-				}
-			}
+			due = b.waiting(due, s.seats[at-1].group, slot, p.taken)
 			if len(due) > n {
 				groups++
 			}
@@ -228,24 +250,44 @@ func (s *Shard) takeDue(slot uint32, p *peer) []uint32 {
 	return due
 }
 
-// give hands one message to one member.
-func (s *Shard) give(now mono.Time, slot uint32, p *peer, e *pending) {
+// waiting appends where a group's messages lie that come after the one of that number and are for the connection.
+func (b *backlog) waiting(due []uint32, g *members, slot uint32, taken uint64) []uint32 {
+	for k := g.head; k != 0; k = b.entries[k-1].next {
+		if e := &b.entries[k-1]; e.number > taken && e.except != slot {
+			due = append(due, k-1)
+		}
+	}
+	return due
+}
+
+// give hands one message to one member. With buf, the connection may build a train for it there at once; it reports whether it did.
+func (s *Shard) give(now mono.Time, slot uint32, p *peer, e *pending, buf []byte) (built bool) {
 	m := &s.message
 	m.TTL = 0
 	if e.ttl > 0 {
 		if m.TTL = e.ttl - now.Sub(e.came); m.TTL <= 0 {
 			s.shared.Stats.Expired++
 			s.skip(slot, p, e.tag, proto.Expired)
-			return
+			return false
 		}
 	}
 	cost := e.cost()
 	if !s.charge(slot, p, cost, e.reliable) {
 		s.skip(slot, p, e.tag, proto.Refused)
-		return
+		return false
 	}
 	m.Channel, m.Key, m.Tag = e.channel, e.key, e.tag
 	m.Chunk, m.Offset, m.Payload = e.chunk, e.off, s.chunks.Bytes(e.chunk)[e.off:e.off+e.size]
+	if buf != nil {
+		sent, built := p.conn.SendTrain(now, m, buf, &s.train)
+		if built {
+			s.seal(now, p)
+		}
+		if sent {
+			s.counters.GroupDeliveries++
+			return built
+		}
+	}
 	switch p.conn.Send(now, m) {
 	case proto.SendOK:
 		s.counters.GroupDeliveries++
@@ -259,17 +301,32 @@ func (s *Shard) give(now mono.Time, slot uint32, p *peer, e *pending) {
 	if len(s.shared.Events) > 0 {
 		s.drain(now, slot, p) // a message may push out another one
 	}
+	return false
 }
 
-// charge takes a message's credit from a member's account, as a sender to it alone does.
+// charge takes a message's credit from a member's account, as a sender to it alone does. While no sender waits, it takes some more for the
+// messages to come: an atomic operation waits for all stores before it.
 func (s *Shard) charge(slot uint32, p *peer, cost int64, reliable bool) bool {
+	if p.ahead >= cost {
+		p.ahead -= cost
+		return true
+	}
 	shared := s.slots.at(slot)
-	used := shared.account.Add(cost) & accountMask
+	more := s.chargeAhead
+	if shared.want.Load() != 0 {
+		more = 0
+	}
+	used := shared.account.Add(cost+more) & accountMask
+	if used > s.sendBuffer && more > 0 {
+		used = shared.account.Add(-more) & accountMask
+		more = 0
+	}
 	if reliable && used > s.sendBuffer {
 		shared.account.Add(-cost)
 		return false
 	}
-	p.held += cost
+	p.held += cost + more
+	p.ahead += more
 	return true
 }
 
@@ -286,7 +343,7 @@ func (s *Shard) forsake(slot uint32, p *peer) {
 	if s.backlog.count == 0 {
 		return
 	}
-	for _, at := range s.takeDue(slot, p) {
+	for _, at := range s.takeDue(slot, p, nil) {
 		s.skip(slot, p, s.backlog.entries[at].tag, proto.Unknown)
 	}
 }
@@ -308,12 +365,10 @@ func (s *Shard) prefetch(g *members) {
 	if k := g.place - fetchFirst; k >= 0 {
 		slot := g.list[k].slot
 		mem.Prefetch(unsafe.Pointer(s.at(slot)), peerLines)
-		mem.Prefetch(unsafe.Pointer(s.slots.at(slot)), 1)
 		mem.Prefetch(s.wheel.Entry(slot), 1)
 	}
 	if k := g.place - fetchRest; k >= 0 {
 		p := s.at(g.list[k].slot)
-		mem.Prefetch(unsafe.Pointer(&s.seats[g.list[k].seat]), 1)
 		p.conn.Prefetch()
 		aead, block := p.keys.Sealing()
 		mem.Prefetch(aead, aeadLines)

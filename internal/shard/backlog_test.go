@@ -294,3 +294,55 @@ func TestGroupsDeliverWhatAModelDoes(t *testing.T) {
 		w.over()
 	}
 }
+
+// A member's account is charged ahead for what its groups will be sent, by a little, and no sender is left waiting for that.
+func TestAMembersAccountIsChargedAhead(t *testing.T) {
+	w, here, there, got := groupPair(t, 1, func(c *Config) { c.Proto.SendBuffer = 64 << 10 })
+	s, slot := w.server, here[0].Slot&slotMask
+	g, p, shared := w.newGroup(here[0]), s.at(slot), s.slots.at(slot)
+	for range 300 {
+		sendGroup(g, strings.Repeat("x", 100))
+		w.run(100 * mono.Microsecond)
+		if held := shared.account.Load(); held != p.held || p.ahead < 0 || p.ahead > 2*s.chargeAhead || held > s.sendBuffer {
+			t.Fatalf("the account is charged %d, the connection holds %d, %d of it ahead", held, p.held, p.ahead)
+		}
+	}
+	w.run(mono.Second)
+	if st, _ := s.connStats(here[0]); p.ahead == 0 || p.held != p.ahead || st.Queued != 0 {
+		t.Errorf("at rest the connection holds %d, %d of it ahead, and %d is queued", p.held, p.ahead, st.Queued)
+	}
+
+	largest := &Outbound{Payload: make([]byte, s.sendBuffer-32), Reliable: true}
+	answers := []Status{s.Send(here[0], largest)}
+	w.sapp.writable = func(s *Shard, r Ref) { answers = append(answers, s.Send(r, largest)) }
+	w.run(mono.Second)
+	if !slices.Equal(answers, []Status{WouldBlock, Sent}) || len(got[there[0]]) != 301 {
+		t.Errorf("a message as large as the buffer: %v, %d messages arrived", answers, len(got[there[0]]))
+	}
+
+	w.sapp.writable = nil
+	shared.account.Add(-p.ahead)
+	p.held, p.ahead = p.held-p.ahead, 0
+	shared.want.Store(1)
+	sendGroup(g, "y")
+	w.run(50 * mono.Microsecond)
+	if p.held != 33 || p.ahead != 0 {
+		t.Errorf("while a sender waits, %d is held and %d ahead", p.held, p.ahead)
+	}
+	w.run(mono.Second)
+	if shared.want.Load() != 0 {
+		t.Error("the sender that waited was not told")
+	}
+
+	sendGroup(g, "z")
+	w.run(mono.Second)
+	if p.ahead == 0 {
+		t.Error("nothing is ahead")
+	}
+	g.Remove(here[0])
+	w.run(mono.Millisecond)
+	if a := shared.account.Load(); a != 0 || p.ahead != 0 {
+		t.Errorf("no member any more, it is still charged %d, %d ahead", a, p.ahead)
+	}
+	w.over()
+}

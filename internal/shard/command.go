@@ -315,9 +315,20 @@ func (s *Shard) command(now mono.Time, i *item, payload []byte) {
 	}
 }
 
-// credit returns what a connection no longer holds to its senders.
+// credit returns what a connection no longer holds to its senders. A member keeps a little of it for what its groups will be sent, unless a
+// sender waits.
 func (s *Shard) credit(slot uint32, p *peer, n int64) {
 	shared := s.slots.at(slot)
+	keep := int64(0)
+	if p.seats != 0 && shared.want.Load() == 0 {
+		if p.ahead+n <= 2*s.chargeAhead {
+			p.ahead += n
+			return
+		}
+		keep = s.chargeAhead
+	}
+	n += p.ahead - keep
+	p.ahead = keep
 	p.held -= n
 	a := shared.account.Add(-n)
 	if shared.want.Load() != 0 && a&accountMask <= s.sendBuffer/2 {
@@ -332,8 +343,13 @@ func (s *Shard) outcome(p *peer, r Ref, tag uint64, o proto.Outcome) {
 	s.calling = false
 }
 
-// writable tells a refused sender that there is room again, once.
+// writable tells a refused sender that there is room again, once. All the room there is is then in the account.
 func (s *Shard) writable(slot uint32, p *peer, shared *Slot) {
+	if p.ahead > 0 {
+		shared.account.Add(-p.ahead)
+		p.held -= p.ahead
+		p.ahead = 0
+	}
 	if p.open && !p.ended && shared.want.Swap(0) != 0 {
 		s.enter(Ref{slot | s.index, p.gen}, CallWritable)
 		p.app.Writable(s, s.serving)

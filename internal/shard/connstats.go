@@ -64,7 +64,7 @@ func (s *Shard) connStats(r Ref) (st ConnStats, ok bool) {
 		State: p.conn.State(), RTT: rtt.Smoothed, MinRTT: rtt.Min, RTTVar: rtt.Var,
 		Window: p.conn.Congestion().Window(), InFlight: p.conn.BytesInFlight(), Datagram: p.conn.MaxDatagram(),
 		Rate:   p.conn.SuggestedRate(),
-		Queued: int(s.slots.at(r.Slot).account.Load() & accountMask), Streams: p.conn.Streams(),
+		Queued: int(s.slots.at(r.Slot).account.Load()&accountMask - p.ahead), Streams: p.conn.Streams(),
 		Heard: p.conn.LastReceived(),
 	}, true
 }

@@ -127,6 +127,9 @@ func (s *Shard) vacate(link *uint32, slot uint32) {
 	*empty = seat{next: s.freeSeat}
 	s.freeSeat = at + 1
 	s.slots.at(slot).groups.Add(-1)
+	if p := s.at(slot); p.seats == 0 && p.ahead > 0 {
+		s.credit(slot, p, 0)
+	}
 }
 
 // disband ends a group.

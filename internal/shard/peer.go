@@ -14,7 +14,7 @@ type peer struct {
 	app      App
 	hs       *handshake // while there is a session
 	dial     *Dial      // until it was answered
-	held     int64      // credit of messages that the connection has
+	held     int64      // credit of messages that the connection has, and ahead
 	deadline mono.Time  // as the wheel has it
 	keysDrop mono.Time  // when the keys of the last phase go; mono.Never
 	coldAt   mono.Time  // when its cipher objects go if no packet comes or goes before; mono.Never
@@ -25,6 +25,7 @@ type peer struct {
 	socket   uint32
 	half     int32  // half-open entry, or -1
 	seats    uint32 // index + 1 of its first membership in Shard.seats
+	ahead    int64  // credit for messages that its groups will be sent, 2*Shard.chargeAhead at most
 	dirty    bool
 	open     bool // App.Open was called
 	ended    bool // EventClosed was seen

@@ -27,8 +27,11 @@ const (
 	cycleTrains   = maxBatches * flushTrains // trains of a cycle: as many as the entries that it may receive
 	publishEvery  = 100 * mono.Millisecond
 	noSlot        = ^uint32(0)
-	levelApp      = wire.LevelOneRTT
-	blockedRetry  = 250 * mono.Microsecond // a full socket is tried again after this
+	// A sender to a member may be refused twice this many bytes, or a sixteenth of the send buffer, before it is full; what is taken is
+	// given back before the sender is told that there is room.
+	maxChargeAhead = 4096
+	levelApp       = wire.LevelOneRTT
+	blockedRetry   = 250 * mono.Microsecond // a full socket is tried again after this
 )
 
 // Config is what a shard is made of. The root resolves it; nothing here has a default.
@@ -148,6 +151,7 @@ type Shard struct {
 	drained     func()
 	inForeign   bool // the current datagram came from another shard
 	sendBuffer  int64
+	chargeAhead int64 // credit that a member's account is charged at once for messages to come
 	mailShare   int64 // bytes of the mailbox that one connection, or one group, may fill
 
 	groups   map[uint64]*members // that have or had members here, until they are closed
@@ -185,6 +189,7 @@ func New(now mono.Time, cfg Config) *Shard {
 		now: now, tickAt: mono.Never, restAt: mono.Never,
 	}
 	s.sendBuffer, s.mailShare = int64(cfg.Proto.SendBuffer), int64(cfg.MailboxBytes/8)
+	s.chargeAhead = min(maxChargeAhead, s.sendBuffer/32)
 	s.slab = cfg.Pages(slabBytes)
 	if s.slab == nil {
 		s.slab = make([]byte, slabBytes)

@@ -25,7 +25,7 @@ func (s *Shard) busy() bool { return s.dirtyHead != 0 || s.backlog.first != nil 
 
 // next returns whose turn it is, if it is anybody's: alternately the first of the queue and the next member of a group that messages wait for.
 func (s *Shard) next() (slot uint32, p *peer) {
-	s.backlog.turn = !s.backlog.turn
+	s.backlog.turn, s.backlog.only = !s.backlog.turn, nil
 	if s.dirtyHead == 0 || s.backlog.turn && s.backlog.first != nil {
 		return s.nextMember()
 	}
@@ -43,15 +43,16 @@ func (s *Shard) next() (slot uint32, p *peer) {
 func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 	defer s.rescue()
 	s.current = slot
-	s.handOut(now, slot, p)
+	built := s.takeAndBuild(now, slot, p)
 	for trains := 0; ; trains++ {
 		if trains == trainsPerTurn || s.blocked || trains > 0 && s.throttled(now) {
 			s.touch(slot, p)
 			break
 		}
-		if !s.build(now, p) {
+		if !built && !s.build(now, p) {
 			break
 		}
+		built = false
 		if len(s.out.Outs) >= flushTrains || s.used >= flushBytes {
 			s.flush()
 		}
@@ -66,6 +67,13 @@ func (s *Shard) build(now mono.Time, p *peer) bool {
 	if !p.conn.BuildTrain(now, buf, &s.train) {
 		return false
 	}
+	s.seal(now, p)
+	return true
+}
+
+// seal protects the train that was built at the end of the slab, and queues it.
+func (s *Shard) seal(now mono.Time, p *peer) {
+	buf := s.slab[s.used:]
 	s.scratch.SealTrain(&p.keys, buf, &s.train)
 	if t := s.cfg.Throttle; t != nil {
 		t.spend(now, s.train.Len)
@@ -79,7 +87,6 @@ func (s *Shard) build(now mono.Time, p *peer) bool {
 	s.counters.Trains++
 	s.counters.Segments += uint64(s.train.Segments)
 	s.counters.BytesOut += uint64(s.train.Len)
-	return true
 }
 
 // farewell sends a connection's CLOSE before the application learns of the end: a program that exits then has not left
