@@ -77,7 +77,8 @@ func (g *Group) Len() int { return g.g.Len() }
 // tells: a group to which that happens is sent more than its members can be given. Other errors, with which nobody gets the message, are that of
 // a channel or a key that does not exist, and one that is net.ErrClosed if the group is closed.
 //
-// Each member is charged as by Conn.SendMessage. One whose send buffer has no room for a message of a reliable channel, or whose
+// Each member is charged as by Conn.SendMessage, and for a little of what it will be sent: up to 8 KiB, or a sixteenth of its send buffer, are given back when
+// a sender to it alone is refused for them, before Handler.Writable is called. One whose send buffer has no room for a message of a reliable channel, or whose
 // peer accepts none so large, is skipped (Stats.GroupSkipped); if m has a Tag, Handler.Outcome tells of it with Refused, and of what
 // became of the message at all other members: once for each. On unreliable channels the oldest unsent message gives way.
 func (g *Group) Send(m Message) (members int, err error) { return g.SendExcept(Conn{}, m) }

@@ -2,9 +2,12 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/invariant"
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
 )
+
+var markPassed = mark.Register("proto: a message passed its queue")
 
 // SendTrain is Send and BuildTrain in one, for a message that lies in a chunk, finds nothing before it and has neither tag nor TTL nor key: it enters
 // its queue when it is written into a packet, as sent. What follows is the same in every byte. It reports whether it took the message, and whether it
@@ -59,6 +62,7 @@ func (m *messages) writeOffered(w *packetWriter) bool {
 	if w.room() < 1+wire.VarintLen(uint64(ch.number))+wire.VarintLen(id)+2+size {
 		return false
 	}
+	mark.Hit(markPassed)
 	m.sh.offered = nil
 	m.ready--
 	b := append(w.b, wire.FrameMessage)

@@ -86,11 +86,16 @@ func TestSendTrainQueuesWhatFindsNoPacket(t *testing.T) {
 		if len(payload) < 1000 {
 			p.client.c.bytesInFlight -= 1 << 30
 		}
-		if v.left != 0 {
-			t.Errorf("%s: it was left to Send", name)
+		if v.left != 0 || v.taken+v.written != 1 {
+			t.Errorf("%s: it went another way: %+v", name, v)
 		}
 		p.run(mono.Second)
-		p.server.expect("first", payload)
+		p.client.say(0, "last")
+		if v.taken+v.written != 2 || v.written == 0 {
+			t.Errorf("%s: the next one was not written at once: %+v", name, v)
+		}
+		p.run(mono.Second)
+		p.server.expect("first", payload, "last")
 		p.balance()
 	}
 }

@@ -60,6 +60,7 @@ var rareStories = []func(t *testing.T){
 			s.flush()
 		}
 	},
+	TestSendTrainQueuesWhatFindsNoPacket,
 	TestRecoveryLeavesABlackHoleWhenSmallerPacketsPass,
 	TestRecoveryCollapsesOnPersistentCongestionOnly,
 	TestRecoveryClientBreaksADeadlock,

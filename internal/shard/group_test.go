@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/udp"
@@ -97,6 +99,29 @@ func TestAGroupsMessageReachesItsMembersOnce(t *testing.T) {
 		t.Errorf("%d items, %d deliveries, %d skipped", c.GroupItems, c.GroupDeliveries, c.GroupSkipped)
 	}
 	w.checkGroups(g)
+	w.over()
+}
+
+// The benchmark's ratio rests on it.
+func TestAGroupsMessagePassesTheQueuesOfQuietMembers(t *testing.T) {
+	passed := mark.ID(max(slices.Index(mark.Names, "proto: a message passed its queue"), 0))
+	w, g, got := groupWorld(t, 10, nil)
+	for _, r := range w.sapp.opened {
+		g.Add(r)
+	}
+	for i, name := range []string{"the channel's first is queued", "passes"} {
+		before := mark.Count(passed)
+		g.Send(text(name), Ref{}, false)
+		w.run(mono.Second)
+		if n := int(mark.Count(passed) - before); mark.Enabled && n != 10*i {
+			t.Errorf("%s: %d passed the queue", name, n)
+		}
+	}
+	for r, list := range got {
+		if len(list) != 2 {
+			t.Errorf("%v got %q", r, list)
+		}
+	}
 	w.over()
 }
 
