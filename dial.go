@@ -246,7 +246,7 @@ func dialError(end *shard.Closed, t *target) error {
 	var failed *handshake.Error
 	switch {
 	case errors.Is(end.Err, shard.ErrFull):
-		return fmt.Errorf("godwit: this end has no room for another connection: %w", ErrBusy)
+		return errFull
 	case errors.As(end.Err, &failed):
 		h.Stage, h.Seen, h.Hint = "tls", failed.Err.Error(), failed.Hint()
 	case end.Err != nil:

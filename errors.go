@@ -13,10 +13,10 @@ import (
 
 // ErrWouldBlock is returned by a send that found the connection's send buffer or the shard's mailbox full. The message was not
 // taken. Handler.Writable is called once there is room; Conn.SendWait waits for it.
-var ErrWouldBlock = errors.New("godwit: send would block")
+var ErrWouldBlock = errors.New("godwit: send would block (send again when Handler.Writable is called, or use SendWait)")
 
 // ErrNoStreams is returned by Conn.Stream when the peer allows no streams.
-var ErrNoStreams = errors.New("godwit: the peer accepts no streams")
+var ErrNoStreams = errors.New("godwit: the peer accepts no streams (its Config.MaxStreams is negative)")
 
 // StreamError is returned by a Stream whose peer has reset its half, or has asked this end to stop.
 type StreamError struct {
@@ -34,16 +34,27 @@ func (e *StreamError) Error() string {
 }
 
 // ErrBusy is returned by Dial when the server has no room for another connection.
-var ErrBusy = errors.New("godwit: the server is busy")
+var ErrBusy = errors.New("godwit: the server is busy (dial again after a random pause)")
 
-// TooLargeError is returned by a send whose message is larger than the peer accepts.
+// errFull is ErrBusy where this end has no room.
+var errFull error = fullError{}
+
+type fullError struct{}
+
+func (fullError) Error() string {
+	return "godwit: this end has no room for another connection (raise Config.MaxConnections)"
+}
+
+func (fullError) Unwrap() error { return ErrBusy }
+
+// TooLargeError is returned by a send whose message is larger than the peer accepts, or than the send buffer can hold.
 type TooLargeError struct {
 	Size int // of the payload
-	Max  int // that the peer accepts
+	Max  int // the smaller of both limits
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("godwit: message of %d bytes is larger than the peer's limit of %d", e.Size, e.Max)
+	return fmt.Sprintf("godwit: message of %d bytes is larger than the limit of %d (raise the peer's Config.MaxMessageSize and this end's SendBuffer, or cut it into pieces)", e.Size, e.Max)
 }
 
 // Codes of a CloseError whose Transport is set: look at Transport first, because an application may use the same numbers. Others are in SPEC.md.
@@ -96,7 +107,7 @@ func (e *IdleTimeoutError) Error() string {
 	if e.After == 0 {
 		return "godwit: connection timed out"
 	}
-	return fmt.Sprintf("godwit: connection timed out after %v of silence", e.After)
+	return fmt.Sprintf("godwit: connection timed out after %v of silence (is the peer alive? A NAT that forgets sooner needs a shorter Config.KeepAlive)", e.After)
 }
 
 // Timeout reports true.

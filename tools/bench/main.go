@@ -60,6 +60,10 @@ var workloads = []workload{
 		floor:  true, promise: promiseLatency,
 	},
 	{
+		name: "W2-sleep", what: "W2, and the server sleeps when it has nothing to do (--spin 0)", floor: true,
+		server: []string{"--spin", "0"}, client: []string{"--conns", "100", "--size", "128", "--rate", "20000"},
+	},
+	{
 		name: "W2-small", what: "W2 with socket buffers of " + smallBuffer + " B",
 		server: []string{"--socket-buffer", smallBuffer}, client: []string{"--conns", "100", "--size", "128", "--rate", "20000", "--socket-buffer", smallBuffer},
 		floor: true, promise: promiseLatency,
