@@ -20,23 +20,26 @@ func threadDelay() delay {
 	if errno != 0 {
 		return delay{}
 	}
-	d, ok := secondNumber(b[:n])
-	return delay{thread: syscall.Gettid(), waited: mono.Duration(d), known: ok}
+	d, ok := parseDelay(b[:n])
+	return delay{thread: syscall.Gettid(), waited: d, known: ok}
 }
 
 // schedstat names a file with three numbers: nanoseconds that the thread has run, nanoseconds that it has waited for a CPU, and how often it was run.
 var schedstat = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 't', 'h', 'r', 'e', 'a', 'd', '-', 's', 'e', 'l', 'f', '/', 's', 'c', 'h', 'e', 'd', 's', 't', 'a', 't', 0}
 
-// secondNumber parses the second of the decimal numbers in b, which single spaces separate.
-func secondNumber(b []byte) (n int64, ok bool) {
+// parseDelay parses schedstat. A kernel that does not count says 0 everywhere.
+func parseDelay(b []byte) (waited mono.Duration, known bool) {
+	var numbers [3]int64
 	field := 0
 	for _, c := range b {
 		switch {
+		case c == ' ' && field == 2:
+			return 0, false
 		case c == ' ':
 			field++
-		case field == 1 && '0' <= c && c <= '9':
-			n = n*10 + int64(c-'0')
+		case '0' <= c && c <= '9':
+			numbers[field] = numbers[field]*10 + int64(c-'0')
 		}
 	}
-	return n, field == 2
+	return mono.Duration(numbers[1]), field == 2 && numbers != [3]int64{}
 }

@@ -1,15 +1,18 @@
 package shard
 
 import (
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"godwit.example/godwit/internal/mono"
 )
 
 func TestThreadDelayGrowsWhileOthersRun(t *testing.T) {
-	if !threadDelay().known {
-		t.Skip("the kernel does not count for how long threads wait for a CPU")
+	if text, err := os.ReadFile("/proc/thread-self/schedstat"); err != nil || string(text) == "0 0 0\n" {
+		t.Skip("this kernel does not count for how long threads wait for a CPU, or does not tell, and shards sleep then: ", err)
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -23,6 +26,9 @@ func TestThreadDelayGrowsWhileOthersRun(t *testing.T) {
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * runtime.NumCPU()))
 	was := threadDelay()
+	if !was.known {
+		t.Fatal("the kernel tells for how long the thread has waited, and it was not read")
+	}
 	for end := time.Now().Add(10 * time.Second); ; {
 		d := threadDelay()
 		if d.thread != was.thread {
@@ -37,10 +43,14 @@ func TestThreadDelayGrowsWhileOthersRun(t *testing.T) {
 	}
 }
 
-func TestSecondNumber(t *testing.T) {
-	for in, want := range map[string]int64{"12 345 6\n": 345, "0 0 0\n": 0, "1 2": -1, "": -1, "1 2 3 4": -1} {
-		if n, ok := secondNumber([]byte(in)); ok != (want >= 0) || ok && n != want {
-			t.Errorf("%q: %d, %v", in, n, ok)
+func TestDelayIsTheSecondNumber(t *testing.T) {
+	for in, want := range map[string]mono.Duration{
+		"12 345 6\n": 345, "12 0 6\n": 0, "0 0 1\n": 0,
+		"0 0 0\n": -1, // of a kernel that does not count
+		"1 2":       -1, "": -1, "1 2 3 4": -1,
+	} {
+		if d, known := parseDelay([]byte(in)); known != (want >= 0) || known && d != want {
+			t.Errorf("%q: %d, %v", in, d, known)
 		}
 	}
 }
