@@ -47,7 +47,7 @@ func TestDelayIsTheSecondNumber(t *testing.T) {
 	for in, want := range map[string]mono.Duration{
 		"12 345 6\n": 345, "12 0 6\n": 0, "0 0 1\n": 0,
 		"0 0 0\n": -1, // of a kernel that does not count
-		"1 2":       -1, "": -1, "1 2 3 4": -1,
+		"1 2":     -1, "": -1, "1 2 3 4": -1,
 	} {
 		if d, known := parseDelay([]byte(in)); known != (want >= 0) || known && d != want {
 			t.Errorf("%q: %d, %v", in, d, known)
