@@ -22,7 +22,7 @@ type ban struct {
 var bans = []ban{
 	{
 		calls: []string{"time.Now", "time.Since", "time.Until"},
-		not:   []string{".", "internal/mono", "internal/handshake", "internal/host", "load", "netem", "doctor", "godwittest", "gateway", "examples"},
+		not:   []string{".", "internal/mono", "internal/handshake", "internal/host", "load", "netem", "doctor", "godwittest", "gateway", "examples", "bench"},
 		why:   "below the face the only clock is mono, and only shard and root read it",
 	},
 	{
@@ -41,14 +41,14 @@ var bans = []ban{
 		in:    []string{"internal/wire", "internal/proto", "internal/token", "internal/congestion", "internal/fec", "internal/wheel"},
 		why:   "parsers and the core return ok, a length or a code, never an allocated error",
 	},
-	{calls: []string{"os.Exit", "log.Fatal*"}, not: []string{"gateway/cmd"}, why: "only a main function ends the process"},
+	{calls: []string{"os.Exit", "log.Fatal*"}, not: []string{"gateway/cmd", "bench/cmd"}, why: "only a main function ends the process"},
 	{
 		calls: []string{"runtime/debug.SetGCPercent", "runtime/debug.SetMemoryLimit"},
 		not:   []string{"gateway", "examples"}, // docs/adr/0008-memory-is-measured-from-outside.md
 		why:   "the process belongs to the application, which alone may tune it",
 	},
 	{calls: []string{"runtime.GC", "runtime/debug.FreeOSMemory"}, not: []string{"gateway", "examples"}, why: "a library does not stop the world"},
-	{calls: []string{"fmt.Print*", "log.Print*"}, not: []string{"gateway", "examples"}, why: "a library writes to the logger it was given"},
+	{calls: []string{"fmt.Print*", "log.Print*"}, not: []string{"gateway", "examples", "bench/cmd"}, why: "a library writes to the logger it was given"},
 	{calls: []string{"net/http.ListenAndServe*", "net/http.Handle", "net/http.HandleFunc"}, why: "the default mux and a server without timeouts are open doors"},
 }
 

@@ -20,16 +20,13 @@ type clients struct {
 	lib   godwit.Config
 	conns []godwit.Conn
 
-	// g is set when the load begins and unset when it is over.
-	g     atomic.Pointer[generator]
-	start mono.Time
+	// l is set when the load begins and unset when it is over.
+	l     atomic.Pointer[Load]
 	ended chan struct{}
 	err   error // why, if it is not because the generator has finished
 	shard atomic.Pointer[godwit.Shard]
 
-	// Owned by the shard.
-	begun bool
-	due   mono.Time // when the generator wants its next turn
+	due mono.Time // when the generator wants its next turn; owned by the shard
 }
 
 const (
@@ -77,12 +74,12 @@ func orderOf(m godwit.Mode) order {
 	}
 }
 
-// connect dials from several goroutines, because a handshake is a few round trips
+// Connect dials from several goroutines, because a handshake is a few round trips
 // and some computing on both sides.
-func (t *clients) connect(ctx context.Context) error {
+func (t *clients) Connect(ctx context.Context, connections int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t.conns = make([]godwit.Conn, t.cfg.Connections)
+	t.conns = make([]godwit.Conn, connections)
 	var next atomic.Int64
 	var dialing sync.WaitGroup
 	for range min(dialsAtOnce, len(t.conns)) {
@@ -106,9 +103,8 @@ func (t *clients) connect(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (t *clients) drive(ctx context.Context, g *generator, start mono.Time) error {
-	t.start = start
-	t.g.Store(g)
+func (t *clients) Drive(ctx context.Context, l *Load) error {
+	t.l.Store(l)
 	select {
 	case <-t.ended:
 		return t.err
@@ -117,8 +113,8 @@ func (t *clients) drive(ctx context.Context, g *generator, start mono.Time) erro
 	}
 }
 
-// send is called by the generator, on the shard.
-func (t *clients) send(k int, p []byte) bool {
+// Send is called by the generator, on the shard.
+func (t *clients) Send(k int, p []byte) bool {
 	err := t.conns[k].Send(t.cfg.Channel, p)
 	if err == nil {
 		return true
@@ -141,41 +137,38 @@ func (t *clients) tick(s *godwit.Shard, _ time.Time) {
 
 // turn gives the generator its turn. It runs on the shard.
 func (t *clients) turn(now mono.Time) {
-	g := t.g.Load()
-	if g == nil || now < t.start {
+	l := t.l.Load()
+	if l == nil {
 		return
 	}
-	if !t.begun {
-		t.begun = true
-		g.begin(now, t.cfg.Warmup, t.cfg.Duration)
-	}
-	t.due = g.turn(now)
-	if g.finished {
+	next, done := l.turn(now)
+	t.due = next
+	if done {
 		t.end(nil)
 	}
 }
 
 func (t *clients) message(c godwit.Conn, m godwit.Message) {
-	g := t.g.Load()
-	if g == nil {
+	l := t.l.Load()
+	if l == nil {
 		return
 	}
 	now := mono.Now()
-	g.message(int(c.Tag()), m.Payload, now)
+	l.g.message(int(c.Tag()), m.Payload, now)
 	if now >= t.due {
 		t.turn(now)
 	}
 }
 
 func (t *clients) closed(c godwit.Conn, err error) {
-	if t.g.Load() != nil {
+	if t.l.Load() != nil {
 		t.end(errConnection(int(c.Tag()), err))
 	}
 }
 
 // end takes the generator out of use, once. It runs on the shard.
 func (t *clients) end(err error) {
-	if t.g.Swap(nil) != nil {
+	if t.l.Swap(nil) != nil {
 		t.err = err
 		close(t.ended)
 	}
@@ -191,8 +184,8 @@ func (t *clients) packets() (packetCounts, bool) {
 
 func (t *clients) remote() netip.Addr { return t.conns[0].RemoteAddr().Addr() }
 
-func (t *clients) close() {
-	t.g.Store(nil)
+func (t *clients) Close() {
+	t.l.Store(nil)
 	for _, c := range t.conns {
 		_ = c.Close()
 	}

@@ -56,9 +56,20 @@ type Config struct {
 	// Staleness asks for Result.Staleness.
 	Staleness bool
 
+	// Receipts says that the server returns AppendReceipt's answer and not the
+	// message: a load in one direction. A message counts when its receipt comes.
+	Receipts bool
+
 	// Varz is the address of the server's admin pages, from which its CPU time
-	// is read; empty leaves it unknown.
+	// is read; empty leaves it unknown, unless ServerPID is set.
 	Varz string
+	// ServerPID is the server's process, if it runs on this machine: its CPU time
+	// is read from /proc then, and Varz is not asked.
+	ServerPID int
+
+	// Finished, if it is set, is called when the load is over and before the
+	// connections are closed.
+	Finished func()
 
 	// Reference repeats the load against plain UDP and TCP servers.
 	Reference bool
@@ -93,14 +104,13 @@ func (c *Config) spin() time.Duration {
 	return 0
 }
 
-// sleep returns how much of a wait is slept through; the loop calls again for
-// the rest of it.
-func (c *Config) sleep(d time.Duration) time.Duration {
-	if d < c.spin() {
-		runtime.Gosched()
-		return 0
+// spins yields if a wait is too short to be slept through, and reports whether it is.
+func (c *Config) spins(d time.Duration) bool {
+	if d >= c.spin() {
+		return false
 	}
-	return d
+	runtime.Gosched()
+	return true
 }
 
 // resolve fills in the defaults and checks the rest.

@@ -10,9 +10,8 @@ import (
 
 // sender is the transport as the generator sees it.
 type sender interface {
-	// send takes a copy of p as the next message of a connection, or refuses it
-	// for want of room.
-	send(conn int, p []byte) bool
+	// Send is that of Transport.
+	Send(conn int, p []byte) bool
 }
 
 // lostAfter is how long a closed loop over a transport that may lose messages
@@ -23,15 +22,16 @@ const lostAfter = 500 * time.Millisecond
 // A generator makes load and judges what comes back. It is single-threaded: the
 // goroutine that owns the transport calls it.
 type generator struct {
-	out    sender
-	order  order
-	lossy  bool // the transport does not repeat what was lost
-	open   bool
-	stale  bool // staleness is asked for
-	buf    []byte
-	conns  []conn
-	live   []uint32 // connections with messages that were refused
-	period float64  // open: nanoseconds between messages
+	out      sender
+	order    order
+	lossy    bool // the transport does not repeat what was lost
+	open     bool
+	stale    bool // staleness is asked for
+	buf      []byte
+	backSize int // bytes of what comes back for a message
+	conns    []conn
+	live     []uint32 // connections with messages that were refused
+	period   float64  // open: nanoseconds between messages
 
 	start, from, end mono.Time // of the load, of the measurement, of both
 	quota            uint64    // closed: messages outstanding a connection
@@ -72,7 +72,10 @@ type conn struct {
 func newGenerator(c *Config, out sender, o order, lossy bool) *generator {
 	g := &generator{
 		out: out, order: o, lossy: lossy, open: c.Rate > 0, stale: c.Staleness, buf: make([]byte, c.Size),
-		conns: make([]conn, c.Connections), quota: uint64(c.Outstanding),
+		backSize: c.Size, conns: make([]conn, c.Connections), quota: uint64(c.Outstanding),
+	}
+	if c.Receipts {
+		g.backSize = headerSize
 	}
 	if g.open {
 		g.period = float64(time.Second) / c.Rate
@@ -145,7 +148,7 @@ func (g *generator) sendDue(k int, now mono.Time) bool {
 			h.due = c.since
 		}
 		h.encode(g.buf)
-		if !g.out.send(k, g.buf) {
+		if !g.out.Send(k, g.buf) {
 			g.stats.refused++
 			if c.since == 0 {
 				c.since = now
@@ -171,7 +174,7 @@ func (g *generator) sendDue(k int, now mono.Time) bool {
 func (g *generator) message(k int, payload []byte, now mono.Time) {
 	var h header
 	c := &g.conns[k]
-	if !h.decode(payload, len(g.buf)) || int(h.conn) != k {
+	if !h.decode(payload, g.backSize) || int(h.conn) != k {
 		g.stats.corrupted++
 		return
 	}

@@ -34,7 +34,7 @@ type flight struct {
 	back mono.Time
 }
 
-func (n *network) send(conn int, p []byte) bool {
+func (n *network) Send(conn int, p []byte) bool {
 	if n.room > 0 && len(n.flight) >= n.room {
 		return false
 	}
@@ -335,7 +335,7 @@ func TestTheGeneratorDoesNotAllocate(t *testing.T) {
 
 type sendFunc func(conn int, p []byte) bool
 
-func (f sendFunc) send(conn int, p []byte) bool { return f(conn, p) }
+func (f sendFunc) Send(conn int, p []byte) bool { return f(conn, p) }
 
 func BenchmarkMessage(b *testing.B) {
 	var buf [2][64]byte

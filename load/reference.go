@@ -120,9 +120,9 @@ func runReference(ctx context.Context, c *Config, name string) (*Result, error) 
 			return nil, fmt.Errorf("messages of %d bytes do not fit in a datagram each", c.Size)
 		}
 		r.order, r.lossy = anyOrder, true
-		return r.measure(ctx, newUDPClient(c, s.addr))
+		return r.measure(ctx, newUDPClient(s.addr))
 	case "tcp":
-		return r.measure(ctx, newTCPClient(c, s.addr))
+		return r.measure(ctx, newTCPClient(s.addr))
 	}
 	return nil, errors.New("there is no reference server " + name)
 }

@@ -9,15 +9,12 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
-
-	"godwit.example/godwit/internal/mono"
 )
 
 // tcpClient is the client's end of the TCP reference: an event loop of its own,
 // because the runtime's timers are up to a millisecond late and its poller would
 // cost a change of goroutine a message.
 type tcpClient struct {
-	cfg   *Config
 	addr  netip.AddrPort
 	epoll int
 	conns []tcpConn
@@ -36,17 +33,17 @@ type tcpConn struct {
 // mostUnwritten bounds what waits for one connection's socket.
 const mostUnwritten = 256 << 10
 
-func newTCPClient(c *Config, addr netip.AddrPort) *tcpClient {
-	return &tcpClient{cfg: c, addr: addr, epoll: -1}
+func newTCPClient(addr netip.AddrPort) *tcpClient {
+	return &tcpClient{addr: addr, epoll: -1}
 }
 
-func (t *tcpClient) connect(ctx context.Context) error {
+func (t *tcpClient) Connect(ctx context.Context, connections int) error {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("load: epoll: %w", err)
 	}
 	t.epoll = epoll
-	for k := range t.cfg.Connections {
+	for k := range connections {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -75,7 +72,7 @@ func (t *tcpClient) open(k int) error {
 	return syscall.EpollCtl(t.epoll, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(k)})
 }
 
-func (t *tcpClient) send(k int, p []byte) bool {
+func (t *tcpClient) Send(k int, p []byte) bool {
 	c := &t.conns[k]
 	if len(c.out) > 0 && len(c.out)+len(p) > mostUnwritten {
 		return false
@@ -106,15 +103,13 @@ func (t *tcpClient) flush() {
 	t.dirty = left
 }
 
-func (t *tcpClient) drive(ctx context.Context, g *generator, start mono.Time) error {
+func (t *tcpClient) Drive(ctx context.Context, l *Load) error {
 	runtime.LockOSThread() // the timer slack is the thread's
 	defer runtime.UnlockOSThread()
 	preciseSleep()
-	sleepUntil(ctx, start)
-	g.begin(mono.Now(), t.cfg.Warmup, t.cfg.Duration)
 	for ctx.Err() == nil && t.err == nil {
-		next := g.turn(mono.Now())
-		if g.finished {
+		left, done := l.Turn()
+		if done {
 			return nil
 		}
 		t.flush()
@@ -127,11 +122,13 @@ func (t *tcpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 			if len(t.dirty) > 0 {
 				wait = blockedWait
 			}
-			pollFor(t.epoll, min(t.cfg.sleep(next.Sub(mono.Now())), wait))
+			if !l.Spins(left) {
+				pollFor(t.epoll, min(left, wait))
+			}
 			continue
 		}
 		for _, e := range t.ready[:n] {
-			t.read(g, int(e.Fd))
+			t.read(l, int(e.Fd))
 		}
 		t.flush()
 	}
@@ -143,7 +140,7 @@ func (t *tcpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 
 // read takes what one connection has received, a read a turn: epoll is
 // level-triggered and reports what is left.
-func (t *tcpClient) read(g *generator, k int) {
+func (t *tcpClient) read(l *Load, k int) {
 	c := &t.conns[k]
 	n, err := syscall.Read(c.fd, c.in.room())
 	switch {
@@ -157,9 +154,9 @@ func (t *tcpClient) read(g *generator, k int) {
 		return
 	}
 	c.in.grow(n)
-	now := mono.Now()
+	l.Arrived()
 	for m := c.in.next(); m != nil; m = c.in.next() {
-		g.message(k, m, now)
+		l.Message(k, m)
 	}
 }
 
@@ -167,7 +164,7 @@ func (t *tcpClient) remote() netip.Addr { return t.addr.Addr() }
 
 func (t *tcpClient) packets() (packetCounts, bool) { return packetCounts{}, false }
 
-func (t *tcpClient) close() {
+func (t *tcpClient) Close() {
 	for i := range t.conns {
 		_ = syscall.Close(t.conns[i].fd)
 	}

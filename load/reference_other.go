@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-
-	"godwit.example/godwit/internal/mono"
 )
 
 // tcpClient exists on Linux only: elsewhere a generator as precise as godwit's own
@@ -16,14 +14,14 @@ type tcpClient struct{ addr netip.AddrPort }
 
 var errNoReference = errors.New("the TCP reference needs Linux")
 
-func newTCPClient(_ *Config, addr netip.AddrPort) *tcpClient { return &tcpClient{addr} }
+func newTCPClient(addr netip.AddrPort) *tcpClient { return &tcpClient{addr} }
 
-func (t *tcpClient) connect(context.Context) error                      { return errNoReference }
-func (t *tcpClient) drive(context.Context, *generator, mono.Time) error { return errNoReference }
-func (t *tcpClient) send(int, []byte) bool                              { return false }
-func (t *tcpClient) remote() netip.Addr                                 { return t.addr.Addr() }
-func (t *tcpClient) packets() (packetCounts, bool)                      { return packetCounts{}, false }
-func (t *tcpClient) close()                                             {}
+func (t *tcpClient) Connect(context.Context, int) error { return errNoReference }
+func (t *tcpClient) Drive(context.Context, *Load) error { return errNoReference }
+func (t *tcpClient) Send(int, []byte) bool              { return false }
+func (t *tcpClient) remote() netip.Addr                 { return t.addr.Addr() }
+func (t *tcpClient) packets() (packetCounts, bool)      { return packetCounts{}, false }
+func (t *tcpClient) Close()                             {}
 
 func onCPUs(cpus []int, start func() error) error {
 	if len(cpus) > 0 {

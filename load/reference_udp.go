@@ -66,7 +66,6 @@ func serveUDP(stop <-chan struct{}, ready func(netip.AddrPort)) error {
 
 // udpClient is the client's end: one connected socket a connection.
 type udpClient struct {
-	cfg    *Config
 	addr   netip.AddrPort
 	engine *udp.Engine
 	in     udp.ReadBatch
@@ -76,9 +75,9 @@ type udpClient struct {
 	socket []uint32
 }
 
-func newUDPClient(c *Config, addr netip.AddrPort) *udpClient { return &udpClient{cfg: c, addr: addr} }
+func newUDPClient(addr netip.AddrPort) *udpClient { return &udpClient{addr: addr} }
 
-func (t *udpClient) connect(context.Context) error {
+func (t *udpClient) Connect(_ context.Context, connections int) error {
 	cfg := rawUDP()
 	cfg.Client = true
 	engine, err := udp.Open(cfg)
@@ -86,7 +85,7 @@ func (t *udpClient) connect(context.Context) error {
 		return err
 	}
 	t.engine = engine
-	for k := range t.cfg.Connections {
+	for k := range connections {
 		n, err := engine.Connect(udp.AddrFrom(t.addr))
 		if err != nil {
 			return errConnection(k, err)
@@ -107,7 +106,7 @@ const (
 	mostWaiting = 16 << 20
 )
 
-func (t *udpClient) send(k int, p []byte) bool {
+func (t *udpClient) Send(k int, p []byte) bool {
 	if len(t.out.Outs) >= mostQueued || len(t.arena) >= mostWaiting {
 		return false
 	}
@@ -131,13 +130,10 @@ func (t *udpClient) flush() {
 	t.out.Outs, t.arena = t.out.Outs[:0], t.arena[:0]
 }
 
-func (t *udpClient) drive(ctx context.Context, g *generator, start mono.Time) error {
-	sleepUntil(ctx, start)
-	g.begin(mono.Now(), t.cfg.Warmup, t.cfg.Duration)
+func (t *udpClient) Drive(ctx context.Context, l *Load) error {
 	for ctx.Err() == nil {
-		now := mono.Now()
-		next := g.turn(now)
-		if g.finished {
+		left, done := l.Turn()
+		if done {
 			return nil
 		}
 		t.flush()
@@ -146,15 +142,15 @@ func (t *udpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 			if len(t.out.Outs) > 0 {
 				wait = blockedWait
 			}
-			if left := t.cfg.sleep(next.Sub(mono.Now())); left > 0 {
+			if !l.Spins(left) {
 				t.engine.Wait(mono.Now(), min(left, wait))
 			}
 			continue
 		}
-		now = mono.Now()
+		l.Arrived()
 		for i := range t.in.Datagrams[:t.in.N] {
 			d := &t.in.Datagrams[i]
-			g.message(t.number[d.Socket], d.Data, now)
+			l.Message(t.number[d.Socket], d.Data)
 		}
 		t.flush()
 	}
@@ -164,18 +160,11 @@ func (t *udpClient) drive(ctx context.Context, g *generator, start mono.Time) er
 // blockedWait is the pause before a full socket is tried again.
 const blockedWait = 50 * time.Microsecond
 
-func sleepUntil(ctx context.Context, at mono.Time) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(at.Sub(mono.Now())):
-	}
-}
-
 func (t *udpClient) remote() netip.Addr { return t.addr.Addr() }
 
 func (t *udpClient) packets() (packetCounts, bool) { return packetCounts{}, false }
 
-func (t *udpClient) close() {
+func (t *udpClient) Close() {
 	if t.engine != nil {
 		t.in.Free()
 		_ = t.engine.Close()

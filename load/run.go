@@ -11,19 +11,14 @@ import (
 	"godwit.example/godwit/internal/mono"
 )
 
-// transport carries the messages of a run.
+// transport is a Transport, and what is known of it besides.
 type transport interface {
-	sender
-	// connect opens all connections. It returns before the first message.
-	connect(ctx context.Context) error
-	// drive runs the generator from start on until it has finished.
-	drive(ctx context.Context, g *generator, start mono.Time) error
+	Transport
 	// packets returns what the transport counted since it connected; ok is
 	// false if it has no such counts.
 	packets() (c packetCounts, ok bool)
 	// remote is the server's address, once connected.
 	remote() netip.Addr
-	close()
 }
 
 // packetCounts are counts of the packets and messages that one side sent.
@@ -97,11 +92,22 @@ func newRun(c *Config) (*run, *clients, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &run{cfg: c, name: "godwit", order: orderOf(c.mode()), lossy: !c.mode().Reliable(), handshake: true}
-	if c.Varz != "" {
-		r.server = varz(c.Varz)
-	}
+	r := &run{cfg: c, name: "godwit", order: orderOf(c.mode()), lossy: !c.mode().Reliable(), handshake: true, server: c.server()}
 	return r, clients, nil
+}
+
+// server returns how the server's figures are read; nil if they cannot be.
+func (c *Config) server() readServer {
+	switch {
+	case c.ServerPID != 0:
+		return func(context.Context) (f serverFigures, ok bool) {
+			f.cpu, ok = processCPU(c.ServerPID)
+			return f, ok
+		}
+	case c.Varz != "":
+		return varz(c.Varz)
+	}
+	return nil
 }
 
 // run is one load over one transport.
@@ -126,11 +132,11 @@ func (r *run) measure(ctx context.Context, t transport) (*Result, error) {
 
 // part connects, and loads when ready has returned. It closes t.
 func (r *run) part(ctx context.Context, t transport, ready func() error) (*Part, error) {
-	defer t.close()
+	defer t.Close()
 	c := r.cfg
 	began := mono.Now()
 	r.report("connecting", 0, 0)
-	if err := t.connect(ctx); err != nil {
+	if err := t.Connect(ctx, c.Connections); err != nil {
 		return nil, err
 	}
 	handshakes := float64(c.Connections) / mono.Now().Sub(began).Seconds()
@@ -145,7 +151,7 @@ func (r *run) part(ctx context.Context, t transport, ready func() error) (*Part,
 	defer stop()
 	watched := make(chan [2]sample, 1)
 	go func() { watched <- r.watch(watching, g, start) }()
-	err := t.drive(ctx, g, start)
+	err := t.Drive(ctx, &Load{g: g, cfg: c, start: start})
 	if err != nil {
 		stop()
 	}
@@ -161,6 +167,9 @@ func (r *run) part(ctx context.Context, t transport, ready func() error) (*Part,
 	if after, ok := t.packets(); ok && counted {
 		p.Counted = true
 		p.Packets = after.since(&before)
+	}
+	if c.Finished != nil {
+		c.Finished()
 	}
 	return p, nil
 }

@@ -1,0 +1,110 @@
+// Package peer has the transports that are compared: both ends of each, made
+// alike, so that only the transport differs.
+package peer
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"godwit.example/godwit"
+	"godwit.example/godwit/load"
+)
+
+// A Peer is one transport with its settings.
+type Peer struct {
+	Name string
+	// About is what a reader must know beside its figures: version, protection,
+	// settings that are not the defaults.
+	About string
+	// Mode is what it promises of messages.
+	Mode      godwit.Mode
+	Encrypted bool
+	// Handshake says that opening a connection takes the server's part.
+	Handshake bool
+	// MaxMessage is the largest message, 0 if there is no bound that matters here.
+	MaxMessage int
+	// Procs is the client's GOMAXPROCS, on one CPU in any case; 0 means 1. A
+	// transport that works with goroutines needs 2: the generator's thread, which
+	// waits on time, keeps one of them.
+	Procs int
+
+	// Serve answers messages until ctx ends. It calls ready once, with its address
+	// and what clients must know besides: a pin, a certificate.
+	Serve func(ctx context.Context, answer Answer, ready func(addr netip.AddrPort, secret string)) error
+	// Transport prepares the client's end. It is nil for godwit itself, which
+	// Client configures.
+	Transport func(addr netip.AddrPort, secret string) load.Transport
+	Client    func(secret string) *godwit.Config
+}
+
+// Answer appends what a server returns for a message to dst. It keeps neither.
+type Answer func(dst, message []byte) []byte
+
+// Answers are what servers can do, by name.
+var Answers = map[string]Answer{
+	"echo": func(dst, message []byte) []byte { return append(dst, message...) },
+	"sink": load.AppendReceipt,
+}
+
+// Absent is a peer that this program was built without, or that nobody can build here.
+type Absent struct{ Name, Why string }
+
+var (
+	all    []*Peer
+	absent []Absent
+)
+
+func register(p ...*Peer)             { all = append(all, p...) }
+func registerAbsent(name, why string) { absent = append(absent, Absent{name, why}) }
+
+// All returns the peers by name, godwit's own first.
+func All() []*Peer {
+	list := slices.Clone(all)
+	slices.SortFunc(list, func(a, b *Peer) int {
+		if own := strings.HasPrefix(a.Name, "godwit"); own != strings.HasPrefix(b.Name, "godwit") {
+			if own {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return list
+}
+
+// NotHere returns the peers that cannot run, and why.
+func NotHere() []Absent {
+	return slices.SortedFunc(slices.Values(absent), func(a, b Absent) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// Named returns a peer.
+func Named(name string) (*Peer, error) {
+	for _, p := range all {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	for _, a := range absent {
+		if a.Name == name {
+			return nil, fmt.Errorf("%s does not run here: %s", name, a.Why)
+		}
+	}
+	var names []string
+	for _, p := range All() {
+		names = append(names, p.Name)
+	}
+	return nil, fmt.Errorf("there is no peer %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// Run loads p's server. Of cfg it sets Client and Addr.
+func (p *Peer) Run(ctx context.Context, cfg load.Config, addr netip.AddrPort, secret string) (*load.Result, error) {
+	cfg.Addr = addr.String()
+	if p.Client != nil {
+		cfg.Client = p.Client(secret)
+		return load.Run(ctx, cfg)
+	}
+	return load.RunPeer(ctx, cfg, load.Peer{Name: p.Name, Transport: p.Transport(addr, secret), Mode: p.Mode, Handshake: p.Handshake})
+}

@@ -1,0 +1,163 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"godwit.example/godwit/bench/internal/peer"
+	"godwit.example/godwit/load"
+)
+
+// Result is what one run of a workload over a peer measured.
+type Result struct {
+	Peer     string `json:"peer"`
+	Workload string `json:"workload"`
+	*load.Result
+
+	// BytesPerSecond is what the receiving application counted, of payload.
+	BytesPerSecond float64 `json:"bytes_per_second"`
+	// ServerPerByte is the server's CPU time for a byte of payload, in nanoseconds.
+	ServerPerByte *float64 `json:"server_ns_per_byte,omitempty"`
+	Memory        *Memory  `json:"memory,omitempty"` // of the server, beside idle connections
+	Failed        string   `json:"failed,omitempty"` // why there is no result
+}
+
+// Options say where and how long.
+type Options struct {
+	ServerCPU, ClientCPU int
+	Duration, Warmup     time.Duration // of those workloads that do not set it
+}
+
+// limit is how long one run may take, beside its duration: 10,000 handshakes are slow over some peers.
+const limit = 2 * time.Minute
+
+// Run starts a peer's server, loads it from a process of its own, and stops it. A
+// peer that fails has a Result that says why: the others go on.
+func (o *Options) Run(ctx context.Context, p *peer.Peer, w *Workload) *Result {
+	r := &Result{Peer: p.Name, Workload: w.Name}
+	if p.MaxMessage > 0 && w.Load.Size > p.MaxMessage {
+		r.Failed = fmt.Sprintf("messages of %d B do not fit: %s carries at most %d", w.Load.Size, p.Name, p.MaxMessage)
+		return r
+	}
+	cfg := w.Load
+	if cfg.Duration == 0 {
+		cfg.Duration, cfg.Warmup = o.Duration, o.Warmup
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.Duration+cfg.Warmup+limit)
+	defer cancel()
+	s, err := StartServer(ctx, Place{CPU: o.ServerCPU, Procs: 1}, p.Name, w.App)
+	if err != nil {
+		r.Failed = err.Error()
+		return r
+	}
+	defer s.Stop()
+	if err := o.client(ctx, p, w, &cfg, s, r); err != nil {
+		r.Result, r.Failed = nil, err.Error()
+		if ctx.Err() != nil {
+			r.Failed = fmt.Sprintf("it took more than %v: %v", limit, err)
+		}
+		return r
+	}
+	r.BytesPerSecond = r.MessagesPerSecond * float64(cfg.Size)
+	if r.ServerPerMessage != nil {
+		perByte := *r.ServerPerMessage * 1e3 / float64(cfg.Size)
+		r.ServerPerByte = &perByte
+	}
+	return r
+}
+
+// settle is how long connections are idle before the server's memory is read.
+const settle = 2 * time.Second
+
+// client runs the client's process: it prints "finished" and waits, where memory
+// is to be read, and its result.
+func (o *Options) client(ctx context.Context, p *peer.Peer, w *Workload, cfg *load.Config, s *Server, r *Result) error {
+	cmd, err := Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}.command(ctx, "client", p.Name, s.Listen, s.Secret, strconv.Itoa(s.PID()), w.Name,
+		cfg.Duration.String(), cfg.Warmup.String())
+	if err != nil {
+		return err
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	var said limited
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		return bound(err)
+	}
+	lines := json.NewDecoder(out)
+	err = func() error {
+		if w.Memory {
+			var finished bool
+			if err := lines.Decode(&finished); err != nil {
+				return err
+			}
+			select {
+			case <-time.After(settle):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			m, err := MemoryOf(s.PID())
+			if err != nil {
+				return err
+			}
+			r.Memory = &m
+		}
+		_ = in.Close()
+		return lines.Decode(&r.Result)
+	}()
+	if err != nil {
+		_ = cmd.Process.Kill()
+	}
+	if ended := cmd.Wait(); err == nil {
+		err = ended
+	}
+	if err != nil {
+		return errors.Join(err, errors.New(said.String()))
+	}
+	return nil
+}
+
+// Client is the client's process.
+func Client(ctx context.Context, p *peer.Peer, w *Workload, listen, secret string, serverPID int, duration, warmup time.Duration, in io.Reader, out io.Writer) error {
+	addr, err := netip.ParseAddrPort(listen)
+	if err != nil {
+		return err
+	}
+	cfg := w.Load
+	cfg.Duration, cfg.Warmup, cfg.ServerPID = duration, warmup, serverPID
+	lines := json.NewEncoder(out)
+	if w.Memory {
+		cfg.Finished = func() {
+			_ = lines.Encode(true)
+			_, _ = io.Copy(io.Discard, in)
+		}
+	}
+	result, err := p.Run(ctx, cfg, addr, secret)
+	if err != nil {
+		return err
+	}
+	return lines.Encode(result)
+}
+
+// limited keeps the beginning of what a process says.
+type limited struct{ text []byte }
+
+func (l *limited) Write(p []byte) (int, error) {
+	const most = 4 << 10
+	l.text = append(l.text, p[:min(len(p), most-len(l.text))]...)
+	return len(p), nil
+}
+
+func (l *limited) String() string { return string(l.text) }
