@@ -35,8 +35,8 @@ func main() {
 // start runs a subcommand; serve and client are what compare starts itself.
 func start(ctx context.Context, args []string) error {
 	switch {
-	case len(args) == 3 && args[0] == "serve":
-		return serve(ctx, args[1], args[2])
+	case (len(args) == 3 || len(args) == 4) && args[0] == "serve":
+		return serve(ctx, args[1:])
 	case len(args) == 8 && args[0] == "client":
 		return client(ctx, args[1:])
 	case len(args) == 1 && args[0] == "list":
@@ -45,15 +45,22 @@ func start(ctx context.Context, args []string) error {
 	return compare(ctx, args)
 }
 
-// serve answers until its standard input ends.
-func serve(ctx context.Context, name, app string) error {
-	p, err := peer.Named(name)
+// serve answers until its standard input ends: NAME APP [IP].
+func serve(ctx context.Context, args []string) error {
+	p, err := peer.Named(args[0])
 	if err != nil {
 		return err
 	}
-	answer := peer.Answers[app]
+	answer := peer.Answers[args[1]]
 	if answer == nil {
-		return fmt.Errorf("there is no application %q", app)
+		return fmt.Errorf("there is no application %q", args[1])
+	}
+	if len(args) > 2 {
+		ip, err := netip.ParseAddr(args[2])
+		if err != nil {
+			return fmt.Errorf("where to listen: %w", err)
+		}
+		peer.ListenAt(ip)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -16,6 +16,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"-runs 1 something":         `"something"`,
 		"serve carrier echo":        `no peer "carrier"`,
 		"serve tcp nothing":         `no application "nothing"`,
+		"serve tcp echo somewhere":  `"somewhere"`,
 		"-peers gamenetworking -h2": "-h2",
 	} {
 		err := start(t.Context(), strings.Fields(args))

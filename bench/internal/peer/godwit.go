@@ -72,7 +72,7 @@ func serveHandler(cfg *godwit.Config, answer Answer) (e *godwit.Endpoint, closed
 		buf = answer(buf[:0], m.Payload)
 		reply(c, m.Channel, buf)
 	}
-	e, err = godwit.Listen(loopback.String(), cfg)
+	e, err = godwit.Listen(listen.String(), cfg)
 	return e, nil, err
 }
 
@@ -94,12 +94,12 @@ func serveGoroutine(cfg *godwit.Config, answer Answer) (e *godwit.Endpoint, clos
 		}
 	}()
 	cfg.Handler.Message = func(c godwit.Conn, m godwit.Message) { todo <- work{c, m.Retain()} }
-	e, err = godwit.Listen(loopback.String(), cfg)
+	e, err = godwit.Listen(listen.String(), cfg)
 	return e, func() { close(todo) }, err
 }
 
 func serveBlocking(cfg *godwit.Config, answer Answer) (e *godwit.Endpoint, closed func(), err error) {
-	if e, err = godwit.Listen(loopback.String(), cfg); err != nil {
+	if e, err = godwit.Listen(listen.String(), cfg); err != nil {
 		return nil, nil, err
 	}
 	ctx := context.Background() // Accept and Receive end with the endpoint

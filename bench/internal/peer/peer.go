@@ -40,6 +40,13 @@ type Peer struct {
 	Client    func(secret string) *godwit.Config
 }
 
+// listen is where servers of this process listen, at a port that is free.
+var listen = netip.MustParseAddrPort("127.0.0.1:0")
+
+// ListenAt lets servers of this process listen at another address than 127.0.0.1. It
+// is called before any of them serves.
+func ListenAt(ip netip.Addr) { listen = netip.AddrPortFrom(ip, 0) }
+
 // Answer appends what a server returns for a message to dst. It keeps neither.
 type Answer func(dst, message []byte) []byte
 

@@ -19,15 +19,12 @@ import (
 	"godwit.example/godwit/load"
 )
 
-// loopback is where servers listen.
-var loopback = netip.MustParseAddrPort("127.0.0.1:0")
-
 func init() {
 	register(
 		&Peer{
 			Name: "tcp", About: "net.TCPConn, length-framed, TCP_NODELAY; not encrypted", Mode: godwit.Ordered, Handshake: true, Procs: 2,
 			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
-				l, err := net.Listen("tcp", loopback.String())
+				l, err := net.Listen("tcp", listen.String())
 				if err != nil {
 					return err
 				}
@@ -48,7 +45,7 @@ func init() {
 				if err != nil {
 					return err
 				}
-				l, err := tls.Listen("tcp", loopback.String(), cfg)
+				l, err := tls.Listen("tcp", listen.String(), cfg)
 				if err != nil {
 					return err
 				}

@@ -34,7 +34,7 @@ func serveWebsocket(ctx context.Context, answer Answer, ready func(netip.AddrPor
 		return err
 	}
 	cfg.NextProtos = nil // HTTP/1.1
-	l, err := net.Listen("tcp", loopback.String())
+	l, err := net.Listen("tcp", listen.String())
 	if err != nil {
 		return err
 	}
