@@ -13,7 +13,7 @@ import (
 var update = flag.Bool("update", false, "rewrite docs/api from the code")
 
 // publicPackages are those that applications import; docs/api has the surface of each.
-var publicPackages = map[string]string{".": "godwit", "./load": "load", "./godwittest": "godwittest"}
+var publicPackages = map[string]string{".": "godwit", "./load": "load", "./godwittest": "godwittest", "./netem": "netem"}
 
 // TestPublicSurfaceIsThatOfDocsAPI makes a change of the public face visible: as a diff of docs/api in the same commit.
 func TestPublicSurfaceIsThatOfDocsAPI(t *testing.T) {

@@ -52,7 +52,8 @@ var rooms = map[string]room{
 	"godwittest": {rooms: []string{
 		".", "internal/impair", "internal/mono", "internal/proto", "internal/shard", "internal/udp", "internal/wire", "internal/protect", "internal/mark",
 	}},
-	"load": {rooms: []string{".", "internal/metric", "internal/udp", "internal/mono"}},
+	"load":  {rooms: []string{".", "internal/metric", "internal/udp", "internal/mono"}},
+	"netem": {rooms: []string{".", "internal/impair", "internal/udp", "internal/mono"}},
 
 	"examples": {rooms: []string{anyPublic}},
 	"tools":    {rooms: []string{anyPublic}, external: []string{"golang.org/x/sys/unix"}}, // tools/container: control groups, seccomp
@@ -222,6 +223,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		{from: "internal/udp", to: "C"},
 		{from: "internal/helpers", to: "fmt"},
 		{from: "load", to: "./internal/proto"},
+		{from: "netem", to: "./internal/proto"},
 		{from: ".", to: "./load"},
 		{from: ".", to: "pgregory.net/rapid"},
 		{from: "examples/echo", to: "./internal/udp"},

@@ -22,8 +22,10 @@ type Link struct {
 	ReorderDelay time.Duration
 	// Duplicate is the probability that a datagram arrives twice, Corrupt that one bit of it is flipped.
 	Duplicate, Corrupt float64
-	// Rate is the capacity of the link in bytes a second, with a queue of Queue bytes before it; zero is without limit.
-	Rate, Queue int64
+	// Rate is the capacity of the link in bytes a second, with a queue before it of Queue bytes, of QueueDatagrams datagrams, or as long as both
+	// permit; zero is without limit. What finds the queue full is dropped.
+	Rate, Queue    int64
+	QueueDatagrams int
 	// MTU is the size of the largest datagram that passes; zero is without limit.
 	MTU int
 }
@@ -38,33 +40,13 @@ type Impair struct {
 	Seed uint64
 }
 
-// maxImpairDelay bounds the times of a Link; what is delayed is kept in memory.
-const maxImpairDelay = 10 * time.Second
-
 // check returns an error that names the field, if it makes no sense.
 func (k *Link) check(name string) error {
-	for _, f := range []struct {
-		name string
-		p    float64
-	}{{"Loss", k.Loss}, {"Burst", k.Burst}, {"Reorder", k.Reorder}, {"Duplicate", k.Duplicate}, {"Corrupt", k.Corrupt}} {
-		if !(f.p >= 0 && f.p <= 1) {
-			return badField(name+f.name, f.p, "a probability, 0 to 1")
-		}
+	p := impair.Params(*k)
+	if field, value, want := p.Check(); field != "" {
+		return badField(name+field, value, want)
 	}
-	for _, f := range []struct {
-		name string
-		d    time.Duration
-	}{{"Delay", k.Delay}, {"Jitter", k.Jitter}, {"ReorderDelay", k.ReorderDelay}} {
-		if f.d < 0 || f.d > maxImpairDelay {
-			return badField(name+f.name, f.d, fmt.Sprintf("0 to %v", maxImpairDelay))
-		}
-	}
-	switch {
-	case k.Rate < 0:
-		return badField(name+"Rate", k.Rate, "bytes a second, or 0 for no limit")
-	case k.Queue < 0:
-		return badField(name+"Queue", k.Queue, "bytes, or 0 for no limit")
-	case k.MTU != 0 && k.MTU < minDatagram:
+	if k.MTU != 0 && k.MTU < minDatagram {
 		return badField(name+"MTU", k.MTU, fmt.Sprintf("at least %d, the least that godwit needs, or 0 for no limit", minDatagram))
 	}
 	return nil

@@ -18,6 +18,10 @@ import (
 // MaxCopies is the most that Config.Copies may be.
 const MaxCopies = 10
 
+// MaxQueueDatagrams is the most that Config.QueueDatagrams may be; each takes
+// eight bytes.
+const MaxQueueDatagrams = 1 << 20
+
 // Config describes one direction of a link. The zero value is a perfect link:
 // every zero field means that the link does not do this. Probabilities lie
 // between 0 and 1; values out of range count as the nearest one in range.
@@ -47,10 +51,12 @@ type Config struct {
 	Corrupt float64
 
 	// Rate is the bottleneck's capacity in bytes a second. Datagrams wait
-	// for it in a queue of Queue bytes and are dropped if they do not fit;
-	// one that finds the link idle always passes. Without Queue none is
-	// dropped.
-	Rate, Queue int64
+	// for it in a queue of Queue bytes, QueueDatagrams datagrams, or both, and
+	// are dropped if they do not fit; one that finds the link idle always
+	// passes. Without either none is dropped. QueueDatagrams is at most
+	// MaxQueueDatagrams.
+	Rate, Queue    int64
+	QueueDatagrams int
 
 	// MTU is the size of the largest datagram that passes; larger ones
 	// disappear without a message.
@@ -100,6 +106,7 @@ type Stats struct {
 	Reordered       uint64
 	Duplicated      uint64 // additional copies
 	Corrupted       uint64 // copies
+	QueueMost       int64  // bytes that have waited for the bottleneck, or were under way through it, at most
 }
 
 // The streams of draws.
@@ -125,8 +132,11 @@ type Link struct {
 	n     uint64 // number of the datagram
 	bad   bool   // the burst model's state
 	last  mono.Time
-	idle  mono.Time // when the bottleneck has sent all that it accepted
-	rest  int64     // what the last division by Rate left over
+	idle  mono.Time   // when the bottleneck has sent all that it accepted
+	rest  int64       // what the last division by Rate left over
+	ends  []mono.Time // when those that were last accepted have passed; a ring
+	end   int         // the oldest of them
+	most  int64       // the longest queue at this rate, in nanoseconds
 	stats Stats
 }
 
@@ -151,10 +161,14 @@ func (l *Link) SetConfig(cfg Config) {
 	if cfg.Burst.LossBad == 0 {
 		cfg.Burst.LossBad = 1
 	}
+	cfg.QueueDatagrams = min(max(cfg.QueueDatagrams, 0), MaxQueueDatagrams)
+	if cfg.QueueDatagrams != l.cfg.QueueDatagrams {
+		l.ends, l.end = make([]mono.Time, cfg.QueueDatagrams), 0
+	}
 	if cfg.Burst.ToBad == 0 {
 		l.bad = false // without bursts the link could not leave the bad state
 	}
-	l.cfg, l.rest = cfg, 0
+	l.cfg, l.rest, l.most = cfg, 0, 0
 }
 
 // maxQueue keeps the queue's length in time within 64 bits at any rate.
@@ -251,17 +265,29 @@ func (l *Link) bottleneck(now mono.Time, size int64) (mono.Time, bool) {
 	second := int64(mono.Second)
 	if now >= l.idle {
 		l.idle, l.rest = now, 0
-	} else if c.Queue > 0 {
+	} else {
 		// The queue is measured in time, which is what is known of it.
 		waiting := int64(l.idle.Sub(now))
-		if waiting+size*second/c.Rate > c.Queue*second/c.Rate {
+		if c.Queue > 0 && waiting+size*second/c.Rate > c.Queue*second/c.Rate || l.full(now) {
 			return 0, false
 		}
 	}
 	work := size*second + l.rest
 	l.idle, l.rest = l.idle.Add(mono.Duration(work/c.Rate)), work%c.Rate
+	if len(l.ends) > 0 {
+		l.ends[l.end] = l.idle
+		l.end = (l.end + 1) % len(l.ends)
+	}
+	if wait := int64(l.idle.Sub(now)); wait > l.most {
+		l.most = wait
+		l.stats.QueueMost = max(l.stats.QueueMost, wait/second*c.Rate+int64(float64(wait%second)*float64(c.Rate)/float64(second)))
+	}
 	return l.idle, true
 }
+
+// full tells whether as many datagrams as the queue may hold have not passed:
+// the oldest of them stands where the next one's end goes.
+func (l *Link) full(now mono.Time) bool { return len(l.ends) > 0 && l.ends[l.end] > now }
 
 // happens draws whether an event of probability p befalls the datagram.
 func (l *Link) happens(stream int, copied uint64, p float64) bool {

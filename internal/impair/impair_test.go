@@ -377,3 +377,55 @@ func BenchmarkSend(b *testing.B) {
 		now += 1000
 	}
 }
+
+func TestTheQueueIsBoundedInDatagrams(t *testing.T) {
+	// One millisecond each: of ten that come at once, one is sent and three wait.
+	l := New(Config{Rate: 100_000, QueueDatagrams: 4}, [32]byte{})
+	passed := 0
+	for _, v := range run(l, 10, 100, 0) {
+		passed += len(v)
+	}
+	if s := l.Stats(); passed != 4 || s.QueueDropped != 6 || s.QueueMost != 400 {
+		t.Fatalf("%d passed, counters are %+v", passed, s)
+	}
+	// One leaves each millisecond, so that one more fits.
+	now := mono.Time(mono.Second)
+	for i := range 10 {
+		now = now.Add(ms)
+		if v := l.Send(now, 100, nil); len(v) != 1 || v[0].At != now.Add(4*ms) {
+			t.Fatalf("datagram %d: %v at %v", i, v, now)
+		}
+		if v := l.Send(now, 1, nil); len(v) != 0 {
+			t.Fatalf("a datagram more than the queue holds passed")
+		}
+	}
+	l.SetConfig(Config{Rate: 100_000, QueueDatagrams: 1 << 40})
+	if len(l.ends) != MaxQueueDatagrams {
+		t.Errorf("a queue of %d datagrams", len(l.ends))
+	}
+}
+
+func TestTheLongestQueueIsCounted(t *testing.T) {
+	l := New(Config{Rate: 1_000_000}, [32]byte{})
+	run(l, 50, 1000, ms/2)
+	if got := l.Stats().QueueMost; got < 25_000 || got > 26_000 {
+		t.Errorf("50 datagrams of 1,000 bytes at twice the rate made a queue of %d bytes", got)
+	}
+}
+
+func TestParametersOutOfRangeAreNamed(t *testing.T) {
+	good := Params{Delay: MaxDelay, Loss: 1, Burst: 1, BurstLength: 3, Rate: 1, Queue: 1, QueueDatagrams: 1, MTU: 1}
+	if name, _, _ := good.Check(); name != "" {
+		t.Errorf("%s is refused", name)
+	}
+	for want, p := range map[string]Params{
+		"Loss": {Loss: 1.1}, "Burst": {Burst: -1}, "BurstLength": {BurstLength: math.NaN()}, "Reorder": {Reorder: math.NaN()},
+		"Duplicate": {Duplicate: 2}, "Corrupt": {Corrupt: -1}, "Delay": {Delay: MaxDelay + 1}, "Jitter": {Jitter: -1},
+		"ReorderDelay": {ReorderDelay: -1}, "Rate": {Rate: -1}, "Queue": {Queue: -1}, "QueueDatagrams": {QueueDatagrams: MaxQueueDatagrams + 1},
+		"MTU": {MTU: -1},
+	} {
+		if name, _, must := p.Check(); name != want || must == "" {
+			t.Errorf("%+v: %s must be %s", p, name, must)
+		}
+	}
+}

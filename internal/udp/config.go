@@ -19,6 +19,10 @@ type Config struct {
 	// Shared the client's connections use one unconnected socket instead; a
 	// Portable has up to eight of each address family.
 	Client, Shared bool
+	// Bound gives a client one more socket, number 0, bound to this address and
+	// connected to nobody: the side of a proxy that its own clients see. Not with
+	// Shared.
+	Bound netip.AddrPort
 
 	// The socket is number ShardIndex of Shards that share Addr by
 	// SO_REUSEPORT. They must be opened in the order of their index, for the
@@ -64,6 +68,14 @@ const (
 	clientSendBuffer    = 512 << 10
 )
 
+// check finds fields that contradict each other.
+func (c *Config) check() error {
+	if c.Bound.IsValid() && (!c.Client || c.Shared) {
+		return errBound
+	}
+	return nil
+}
+
 // buffers gives the bytes of buffer to ask of the host for a socket.
 func (c *Config) buffers(connected bool) (receive, send int) {
 	receive, send = serverReceiveBuffer, serverSendBuffer
@@ -91,4 +103,5 @@ var ErrTooManySockets = errors.New("udp: too many sockets in one engine")
 var (
 	errClosed    = errors.New("udp: engine is closed")
 	errNotClient = errors.New("udp: Connect on an engine that is no client")
+	errBound     = errors.New("udp: Bound is for clients with connected sockets")
 )

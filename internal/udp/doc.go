@@ -20,7 +20,7 @@
 // [MemEndpoint] (a network in memory and in virtual time, for tests).
 // An engine serves one shard: either one bound server socket, or one
 // unconnected socket that a client shares between its connections, or many
-// connected client sockets.
+// connected client sockets. A proxy has the last and a bound one beside them.
 //
 // One goroutine at a time may use an engine. Wake alone may be called by any
 // goroutine at any time.

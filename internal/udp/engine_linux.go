@@ -86,11 +86,14 @@ type socket struct {
 	remote     Addr
 }
 
-// Open opens a server's socket, a client's shared socket, or a client without
-// sockets. The caller closes the engine.
+// Open opens a server's socket, a client's shared or bound socket, or a client
+// without sockets. The caller closes the engine.
 func Open(cfg Config) (*Engine, error) { return open(cfg, kernel) }
 
 func open(cfg Config, sys system) (*Engine, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	e := &Engine{cfg: cfg, sys: sys, tx: new(txHeaders), only: noSocket, epfd: -1}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -101,10 +104,13 @@ func open(cfg Config, sys system) (*Engine, error) {
 	gso, gro := probeOffloads()
 	e.gso, e.gro = gso && !cfg.DisableGSO, gro && !cfg.DisableGRO
 	e.stats.GSO, e.stats.GRO = e.gso, e.gro
+	at := cfg.Addr
 	if cfg.Client && !cfg.Shared {
-		return e, nil
+		if at = cfg.Bound; !at.IsValid() {
+			return e, nil
+		}
 	}
-	s, err := e.openBound()
+	s, err := e.openBound(at)
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

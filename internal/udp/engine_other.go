@@ -8,8 +8,8 @@ const Best = "portable"
 // Engine is the portable one where there is no batched one.
 type Engine = Portable
 
-// Open opens a server's socket, a client's shared socket, or a client without
-// sockets. The caller closes the engine.
+// Open opens a server's socket, a client's shared or bound socket, or a client
+// without sockets. The caller closes the engine.
 func Open(cfg Config) (*Engine, error) { return OpenPortable(cfg) }
 
 // OpenGroup opens one engine. It cannot steer between several here and then

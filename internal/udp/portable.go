@@ -92,6 +92,9 @@ func OpenPortable(cfg Config) (*Portable, error) {
 	if cfg.Shards > 1 && !cfg.Client {
 		return nil, fmt.Errorf("%w: portable engine", ErrSteering)
 	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	e := &Portable{cfg: cfg, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	e.gso, e.gro = probeOffloads()
 	e.gso = e.gso && !cfg.DisableGSO
@@ -103,17 +106,20 @@ func OpenPortable(cfg Config) (*Portable, error) {
 	}
 	e.queue, e.buffers = make(chan portableArrival, waiting), make(chan []byte, portableQueue)
 	e.large = make(chan []byte, portableLarge)
+	at := cfg.Addr
 	if cfg.Client {
-		return e, nil
+		if at = cfg.Bound; !at.IsValid() {
+			return e, nil
+		}
 	}
 	network := "udp"
 	switch {
 	case cfg.IPv6Only:
 		network = "udp6"
-	case cfg.Addr.Addr().Unmap().Is4():
+	case at.Addr().Unmap().Is4():
 		network = "udp4"
 	}
-	conn, err := net.ListenUDP(network, e.localAddr())
+	conn, err := net.ListenUDP(network, localAddr(at))
 	if err != nil {
 		return nil, fmt.Errorf("udp: listen: %w", err)
 	}
@@ -127,9 +133,9 @@ func OpenPortable(cfg Config) (*Portable, error) {
 	return e, nil
 }
 
-// localAddr is where sockets are to be bound; nil leaves it to the host.
-func (e *Portable) localAddr() *net.UDPAddr {
-	if at := e.cfg.Addr; at.Addr().IsValid() || at.Port() != 0 {
+// localAddr is where a socket is to be bound; nil leaves it to the host.
+func localAddr(at netip.AddrPort) *net.UDPAddr {
+	if at.Addr().IsValid() || at.Port() != 0 {
 		return net.UDPAddrFromAddrPort(at)
 	}
 	return nil
@@ -147,7 +153,7 @@ func (e *Portable) Connect(remote Addr) (uint32, error) {
 	case e.cfg.Shared:
 		return e.share(remote)
 	}
-	conn, err := net.DialUDP("udp", e.localAddr(), net.UDPAddrFromAddrPort(remote.AddrPort()))
+	conn, err := net.DialUDP("udp", localAddr(e.cfg.Addr), net.UDPAddrFromAddrPort(remote.AddrPort()))
 	if err != nil {
 		return 0, fmt.Errorf("udp: connect: %w", err)
 	}
@@ -169,7 +175,7 @@ func (e *Portable) share(remote Addr) (uint32, error) {
 	}
 	n := uint32(family)*portableShared + e.turn[family]%portableShared
 	if e.socks[n].conn == nil {
-		conn, err := net.ListenUDP(network, e.localAddr())
+		conn, err := net.ListenUDP(network, localAddr(e.cfg.Addr))
 		if err != nil {
 			return 0, fmt.Errorf("udp: listen: %w", err)
 		}

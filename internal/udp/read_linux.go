@@ -58,7 +58,7 @@ func (e *Engine) newSlab() *rxSlab {
 		hdrs: make([]mmsghdr, n), iovs: make([]unix.Iovec, n),
 		ctls: make([]rxControl, n),
 	}
-	if !e.cfg.Client || e.cfg.Shared {
+	if !e.cfg.Client || e.cfg.Shared || e.cfg.Bound.IsValid() {
 		s.names = make([]unix.RawSockaddrInet6, n)
 	}
 	for i := range s.hdrs {

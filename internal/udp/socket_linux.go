@@ -8,9 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openBound opens the socket of a server or the shared one of a client.
-func (e *Engine) openBound() (socket, error) {
-	addr := e.cfg.Addr
+// openBound opens the socket of a server, the shared one of a client, or that of a proxy.
+func (e *Engine) openBound(addr netip.AddrPort) (socket, error) {
 	if !dualStack(addr) {
 		family := uint16(unix.AF_INET6)
 		if addr.Addr().Unmap().Is4() {
