@@ -46,6 +46,7 @@ var rooms = map[string]room{
 		"internal/proto", "internal/protect", "internal/wire", "internal/mem", "internal/mailbox", "internal/wheel", "internal/metric",
 		"internal/mono", "internal/invariant", "internal/mark",
 		"internal/udp", "internal/token", // docs/adr/0002-what-shard-may-import.md
+		"internal/mutant", // docs/adr/0018-costs-are-counted.md
 	}},
 
 	".": {rooms: []string{anyInternal}, external: []string{"golang.org/x/sys/unix", "golang.org/x/crypto"}, inTests: []string{anyPublic}},

@@ -64,6 +64,7 @@ type Mailbox struct {
 // Stats counts what passed a mailbox.
 type Stats struct {
 	Items   uint64
+	Bytes   uint64 // of payloads that were copied in
 	Refused uint64 // Put returned false: the shard is behind
 	Wakes   uint64
 	Buffers uint64 // buffers that had to be made
@@ -128,6 +129,7 @@ func (m *Mailbox) place(payload int) (h *Header, room []byte) {
 	}
 	at := len(m.current)
 	m.current = m.current[:at+n]
+	m.stats.Bytes += uint64(payload)
 	b := m.current[at:]
 	binary.LittleEndian.PutUint64(b, uint64(payload))
 	return (*Header)(b[prefixLen:]), b[PayloadOffset : PayloadOffset+payload]
@@ -155,6 +157,7 @@ func (m *Mailbox) putLarge(h *Header, payload []byte, n int) bool {
 
 	m.mu.Lock()
 	m.stats.Buffers++
+	m.stats.Bytes += uint64(len(payload))
 	return m.putOwn(b[:n:n])
 }
 

@@ -2,7 +2,8 @@
 //
 // In ordinary builds On is the constant false and the fault's branch is compiled out. Built with -tags godwitmutant, a
 // test sets one mutant and expects the histories of the protocol's core to fail
-// (`go test -tags 'godwitmutant godwitdebug' ./internal/proto -run TestMutants`).
+// (`go test -tags 'godwitmutant godwitdebug' ./internal/proto -run TestMutants`). Mutants that only cost time
+// break no promise; the exact counts of internal/shard have to notice those.
 package mutant
 
 // ID names a mutant.
@@ -40,7 +41,20 @@ const (
 	StreamForgotten      // lost bytes of a stream are not repeated
 	FinForgotten         // a lost end of a stream is not repeated
 	PieceShifted         // bytes of a stream that came too early are delivered from the wrong one on
-	count
+	lastFault            = PieceShifted
+
+	// What only costs time.
+	EagerAcks      ID = iota - 1 // each packet is acknowledged at once
+	LoneMessages                 // a frame holds one message
+	LonePackets                  // a train holds one packet
+	CopiedTwice                  // queued messages are copied into the pool
+	EagerWrites                  // each train is written by itself
+	ReadsOn                      // the socket is read until it is empty although the batch had room
+	TimersReset                  // a deadline is set anew whether it has changed or not
+	ClockEachEntry               // the clock is read after each entry
+	WakesAlways                  // each send wakes the shard
+	Garbage                      // each message that is delivered is on the heap
+	count          = iota - 1
 )
 
 var names = [count]string{
@@ -49,15 +63,21 @@ var names = [count]string{
 	"skip-unchecked", "unsent-unchecked", "credit-unchecked", "done-forgotten", "crypto-forgotten", "limit-forgotten",
 	"amplification-free", "outcome-forgotten", "flight-leak", "third-probe", "challenge-unheard", "gap-silent", "stream-forgotten",
 	"fin-forgotten", "piece-shifted",
+	"eager-acks", "lone-messages", "lone-packets", "copied-twice", "eager-writes", "reads-on", "timers-reset", "clock-each-entry",
+	"wakes-always", "garbage",
 }
 
 // String returns the mutant's name.
 func (id ID) String() string { return names[id] }
 
-// All returns every mutant but None.
-func All() []ID {
-	ids := make([]ID, 0, count-1)
-	for id := None + 1; id < count; id++ {
+// All returns every mutant that is a fault: neither None nor one that only costs time.
+func All() []ID { return between(None+1, lastFault) }
+
+// Costs returns every mutant that only costs time.
+func Costs() []ID { return between(lastFault+1, count-1) }
+
+func between(first, last ID) (ids []ID) {
+	for id := first; id <= last; id++ {
 		ids = append(ids, id)
 	}
 	return ids

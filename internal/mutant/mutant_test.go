@@ -4,7 +4,7 @@ import "testing"
 
 func TestEveryMutantHasAName(t *testing.T) {
 	seen := map[string]bool{}
-	for _, id := range All() {
+	for _, id := range append(All(), Costs()...) {
 		if n := id.String(); n == "" || seen[n] {
 			t.Errorf("mutant %d is called %q", id, n)
 		} else {

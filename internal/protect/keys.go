@@ -42,7 +42,7 @@ func (d *direction) install(suite uint16, secret []byte) {
 func (d *direction) build() {
 	d.aead = newAEAD(d.suite, d.secret[:secretLen(d.suite)], &d.iv)
 	if d.suite != suiteChaCha20 && d.header == nil {
-		d.header = newBlock(d.hpKey[:keyLen(d.suite)])
+		d.header = newHeader(d.hpKey[:keyLen(d.suite)])
 	}
 	d.ready = true
 }

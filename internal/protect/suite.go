@@ -81,8 +81,33 @@ func expandLabel(suite uint16, secret []byte, label string, n int) []byte {
 	return out
 }
 
-// newAEAD derives key and IV from a traffic secret (RFC 9001 §5.1).
+// Observer, if it is set, is given each cipher object of packet protection when it is built, and what it returns is used in its place:
+// tests count calls with it. In programs it is nil. Packets do not read it.
+var Observer interface {
+	AEAD(cipher.AEAD) cipher.AEAD
+	Header(cipher.Block) cipher.Block
+}
+
+// newAEAD makes what packets are sealed or opened with.
 func newAEAD(suite uint16, secret []byte, iv *[ivLen]byte) cipher.AEAD {
+	aead := deriveAEAD(suite, secret, iv)
+	if Observer != nil {
+		aead = Observer.AEAD(aead)
+	}
+	return aead
+}
+
+// newHeader makes what header protection encrypts its samples with.
+func newHeader(key []byte) cipher.Block {
+	block := newBlock(key)
+	if Observer != nil {
+		block = Observer.Header(block)
+	}
+	return block
+}
+
+// deriveAEAD derives key and IV from a traffic secret (RFC 9001 §5.1).
+func deriveAEAD(suite uint16, secret []byte, iv *[ivLen]byte) cipher.AEAD {
 	key := expandLabel(suite, secret, "quic key", keyLen(suite))
 	defer clear(key)
 	tmp := expandLabel(suite, secret, "quic iv", ivLen)

@@ -3,6 +3,7 @@ package proto
 import (
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -256,7 +257,7 @@ func (m *messages) writePlain(ch *channel, w *packetWriter, budget int) bool {
 	}
 	b := w.b
 	first := q.at(i)
-	if most > 1 && budget > int(first.size)+2 && plain(q.at(i+1), w.limit-off-3-int(first.size), credit-first.cost()) {
+	if most > 1 && !mutant.On(mutant.LoneMessages) && budget > int(first.size)+2 && plain(q.at(i+1), w.limit-off-3-int(first.size), credit-first.cost()) {
 		b = append(b, wire.FrameMessages)
 		off++
 	} else {
@@ -310,6 +311,7 @@ func (m *messages) writeItems(ch *channel, b []byte, off, most, credit, end int)
 		e.state = entrySent
 		e.flags |= entryReserved
 	}
+	m.sh.copied(total)
 	return n, total, off
 }
 
@@ -354,6 +356,7 @@ func (m *messages) writeRun(ch *channel, i, n int, w *packetWriter) {
 			b = wire.AppendVarint(b, ch.extras.at(j).key)
 		}
 		b = wire.AppendVarint(b, uint64(e.size))
+		m.sh.copied(int(e.size))
 		if e.size == 0 {
 			continue
 		}

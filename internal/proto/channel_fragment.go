@@ -154,6 +154,7 @@ func (m *messages) appendPiece(ch *channel, i int, from, to uint32, w *packetWri
 		f.Offset--
 	}
 	w.b = wire.AppendFragment(w.b, &f)
+	m.sh.copied(want)
 	w.log.add(record{kind: recFragment, channel: uint16(ch.number), n: uint32(want), off: from, id: f.ID})
 	return uint32(want)
 }

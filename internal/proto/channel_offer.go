@@ -70,6 +70,7 @@ func (m *messages) writeOffered(w *packetWriter) bool {
 	b = wire.AppendVarint(b, id)
 	b = wire.AppendVarint(b, uint64(size))
 	w.b = append(b, msg.Payload...)
+	m.sh.copied(size)
 	w.log.add(record{kind: recMessages, channel: uint16(ch.number), n: 1, id: id})
 	l := &m.levels[ch.level]
 	l.turn, l.owed, ch.deficit = uint16(int(m.hot)+1)%numChannels, 0, 0

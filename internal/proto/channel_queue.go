@@ -112,7 +112,7 @@ func (m *messages) send(now mono.Time, msg *Message) SendResult {
 // hold keeps a message's payload from going away: it retains its chunk or, if it lies in none, copies it to the start of a
 // block of the pool.
 func (m *messages) hold(msg *Message) (where uint32, flags uint8, ok bool) {
-	if msg.Chunk != 0 {
+	if msg.Chunk != 0 && !mutant.On(mutant.CopiedTwice) {
 		m.sh.Chunks.Retain(msg.Chunk)
 		return uint32(msg.Chunk), 0, true
 	}
@@ -130,6 +130,7 @@ func (m *messages) keep(payload []byte) (where uint32, flags uint8, ok bool) {
 		return 0, 0, false
 	}
 	copy(b, payload)
+	m.sh.copied(len(payload))
 	return uint32(ref), entryPooled, true
 }
 

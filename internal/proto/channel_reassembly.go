@@ -87,6 +87,7 @@ func (m *messages) insert(r *reassembly, f *wire.Fragment) bool {
 			break
 		}
 		copy(block[a:b], f.Data[a-from:b-from])
+		m.sh.copied(int(b - a))
 		r.got += b - a
 		at = b
 	}

@@ -194,6 +194,7 @@ func (m *messages) receive(ch *channel, id, key uint64, payload []byte) wire.Err
 			return wire.ServerBusy
 		}
 		copy(block, payload)
+		m.sh.copied(len(payload))
 		e.ref = uint32(ref)
 	}
 	e.setState(incomingBuffered)

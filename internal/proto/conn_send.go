@@ -77,7 +77,7 @@ func (c *Conn) buildApp(now mono.Time, buf []byte, t *wire.Train) bool {
 		}
 		t.Len += n
 		t.Segments++
-		if n < size {
+		if n < size || mutant.On(mutant.LonePackets) {
 			break
 		}
 		if !c.msgs.wantsToSend() || budget <= 0 && c.probes == 0 {

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"godwit.example/godwit/internal/invariant"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/wire"
@@ -46,11 +47,19 @@ type Stats struct {
 	PoolRefused                    uint64 // the memory pool had no block
 	PathChanges, PathRejected      uint64
 	CryptoOverflow                 uint64 // connections closed by a full CRYPTO buffer
+	BytesCopied                    uint64 // of payloads, wherever they were copied; counted with -tags godwitdebug only
 
 	StreamsOpened, StreamsAccepted       uint64 // byte streams of this end; of the peer
 	StreamsReset                         uint64 // directions of streams that were given up: RESET_STREAM frames due, and received
 	StreamBytesSent, StreamBytesReceived uint64 // put on the wire first / delivered
 	StreamBytesRetransmitted             uint64
+}
+
+// copied counts n bytes of payloads that were copied. Whoever copies them calls it, for the gate of performance.
+func (sh *Shared) copied(n int) {
+	if invariant.Enabled {
+		sh.Stats.BytesCopied += uint64(n)
+	}
 }
 
 // Mode says what a channel promises for its messages.

@@ -5,6 +5,7 @@ import (
 
 	"godwit.example/godwit/internal/mark"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/wire"
 )
 
@@ -134,7 +135,7 @@ func (r *received) note(now mono.Time, eliciting, immediate bool, maxDelay mono.
 	if r.unacked < math.MaxUint16 {
 		r.unacked++
 	}
-	if immediate {
+	if immediate || mutant.On(mutant.EagerAcks) {
 		r.now = true
 	}
 	if r.deadline == mono.Never {

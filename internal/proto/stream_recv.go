@@ -194,6 +194,7 @@ func (st *streams) keepPiece(s *stream, i int, from uint64, data []byte) (int, w
 		p := &s.pieces[i-1]
 		if block := pool.Bytes(p.ref); p.end() == from && len(block)-int(p.n) >= len(data) {
 			copy(block[p.n:], data)
+			st.m.sh.copied(len(data))
 			p.n += uint32(len(data))
 			return i, wire.NoError
 		}
@@ -204,6 +205,7 @@ func (st *streams) keepPiece(s *stream, i int, from uint64, data []byte) (int, w
 		return i, wire.ServerBusy
 	}
 	copy(block, data)
+	st.m.sh.copied(len(data))
 	s.pieces = append(s.pieces, piece{})
 	copy(s.pieces[i+1:], s.pieces[i:])
 	s.pieces[i] = piece{from: from, n: uint32(len(data)), ref: ref}

@@ -257,6 +257,7 @@ func (st *streams) copy(s *stream, w *packetWriter, from uint64, n int) {
 	if n == 0 {
 		return
 	}
+	st.m.sh.copied(n)
 	lo, hi := 0, s.queue.len()-1
 	for lo < hi { // the last segment that starts at or below from
 		mid := (lo + hi + 1) / 2

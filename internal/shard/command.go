@@ -6,6 +6,7 @@ import (
 	"godwit.example/godwit/internal/mailbox"
 	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/wire"
 )
@@ -98,6 +99,9 @@ func (s *Shard) Send(r Ref, m *Outbound) Status {
 		itemOf(h).fill(r, m)
 		copy(room, m.Payload)
 		s.mailbox.Commit(size)
+		if mutant.On(mutant.WakesAlways) {
+			s.socket.Wake()
+		}
 		return Sent
 	}
 	slot.account.Add(-(n<<accountBits | n))

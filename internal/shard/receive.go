@@ -3,6 +3,7 @@ package shard
 import (
 	"godwit.example/godwit/internal/invariant"
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/protect"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/token"
@@ -21,7 +22,7 @@ func (s *Shard) receive(now mono.Time) (more bool) {
 			s.lapClosely()
 		}
 		s.lap()
-		if !s.in.More || n == 0 {
+		if !s.in.More && !mutant.On(mutant.ReadsOn) || n == 0 {
 			return false
 		}
 		if s.shared.Stats.MessagesReceived >= until {
@@ -159,6 +160,9 @@ func (s *Shard) drain(now mono.Time, slot uint32, p *peer) {
 			if ev.Channel != channel && count > 0 {
 				p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
 				credit, count = 0, 0
+			}
+			if mutant.On(mutant.Garbage) {
+				ev.Payload = append([]byte(nil), ev.Payload...)
 			}
 			s.enter(Ref{slot | s.index, p.gen}, CallMessage)
 			done := p.app.Message(s, s.serving, ev)

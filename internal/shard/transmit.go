@@ -2,6 +2,7 @@ package shard
 
 import (
 	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/udp"
 	"godwit.example/godwit/internal/wire"
@@ -53,7 +54,7 @@ func (s *Shard) turn(now mono.Time, slot uint32, p *peer) {
 			break
 		}
 		built = false
-		if len(s.out.Outs) >= flushTrains || s.used >= flushBytes {
+		if len(s.out.Outs) >= flushTrains || s.used >= flushBytes || mutant.On(mutant.EagerWrites) {
 			s.flush()
 		}
 	}
@@ -114,7 +115,7 @@ func (s *Shard) settle(now mono.Time, slot uint32, p *peer) {
 		s.dropSession(p)
 	}
 	at := min(p.conn.NextDeadline(), s.keyDeadline(now, p), s.coldDeadline(now, p))
-	if at != p.deadline {
+	if at != p.deadline || mutant.On(mutant.TimersReset) {
 		p.deadline = at
 		s.wheel.Set(slot, at)
 	}

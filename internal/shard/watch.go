@@ -1,6 +1,9 @@
 package shard
 
-import "godwit.example/godwit/internal/mono"
+import (
+	"godwit.example/godwit/internal/mono"
+	"godwit.example/godwit/internal/mutant"
+)
 
 // Call names a function of the application.
 type Call uint8
@@ -92,7 +95,7 @@ func (w *watch) begin(now mono.Time) {
 
 // lapClosely is lap where it matters only to name a connection.
 func (s *Shard) lapClosely() {
-	if s.watch.closely {
+	if s.watch.closely || mutant.On(mutant.ClockEachEntry) {
 		s.lap()
 	}
 }

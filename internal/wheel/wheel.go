@@ -38,6 +38,7 @@ type Wheel struct {
 	tick     uint64    // no bucket before this tick is occupied
 	entries  []entry
 	count    int
+	stats    Stats
 	occupied [levels]uint64
 	heads    [levels << digitBits]uint32 // slot+1 of the first entry; 0 = none
 }
@@ -48,10 +49,21 @@ type entry struct {
 	next, prev uint32    // slot+1; 0 = none
 }
 
+// Stats counts what a wheel did. The numbers only grow.
+type Stats struct {
+	Set     uint64 // calls of Set and Remove
+	Moved   uint64 // those that put the entry into another bucket at once
+	Visited uint64 // entries that were met because their bucket came up
+	Fired   uint64 // deadlines that passed
+}
+
 // New returns an empty wheel that stands at now.
 func New(now mono.Time) *Wheel {
 	return &Wheel{next: mono.Never, tick: uint64(now) >> tickShift}
 }
+
+// Stats returns the counters.
+func (w *Wheel) Stats() Stats { return w.stats }
 
 // Len returns the number of slots that have a deadline.
 func (w *Wheel) Len() int { return w.count }
@@ -69,6 +81,7 @@ func (w *Wheel) Set(slot uint32, at mono.Time) {
 	if int(slot) >= len(w.entries) {
 		w.grow(int(slot) + 1)
 	}
+	w.stats.Set++
 	e := &w.entries[slot]
 	if e.at == mono.Never {
 		w.count++
@@ -135,10 +148,12 @@ func (w *Wheel) visit(level, head int, now mono.Time, dst []uint32) (_ []uint32,
 		e := &w.entries[id-1]
 		following := e.next
 		e.armed = mono.Never
+		w.stats.Visited++
 		switch {
 		case e.at <= now:
 			e.at = mono.Never
 			w.count--
+			w.stats.Fired++
 			dst = append(dst, id-1)
 		case e.at != mono.Never:
 			unfinished = w.link(id, e) == head || unfinished
@@ -177,6 +192,7 @@ func (w *Wheel) earliestDeadline() mono.Time {
 		for ; id != 0 && (level == 0 || seen < scanLimit); seen++ {
 			e := &w.entries[id-1]
 			following := e.next
+			w.stats.Visited++
 			switch {
 			case e.at <= end && e.at != mono.Never:
 				first = min(first, e.at)
@@ -199,6 +215,7 @@ func (w *Wheel) earliestDeadline() mono.Time {
 
 // arm moves an entry to the bucket of its deadline.
 func (w *Wheel) arm(id uint32, e *entry) {
+	w.stats.Moved++
 	if e.armed != mono.Never {
 		w.unlink(e)
 	}

@@ -31,7 +31,7 @@ var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", ".
 const notOnBothEngines = "-skip=^TestPortableEngine$"
 
 // mutantPackages plant named faults and fail if nothing notices.
-var mutantPackages = []string{"./internal/mutant", "./internal/proto"}
+var mutantPackages = []string{"./internal/mutant", "./internal/proto", "./internal/shard"}
 
 // pureGoPackages hold assembly, or call crypto that does: built with the purego tag they use none of it.
 var pureGoPackages = []string{"./internal/wire", "./internal/mem", "./internal/protect", "./internal/simd", "./internal/handshake"}

@@ -1,0 +1,5 @@
+//go:build race || purego || godwitdebug
+
+package shard
+
+const exactAllocations = false
