@@ -4,7 +4,7 @@ SEEDS ?= 10000
 FUZZTIME ?= 30m
 SOAKTIME ?= 2h
 
-.PHONY: build serve bench measure test lint fmt fuzz sim soak spec
+.PHONY: build serve bench measure bench-idle test lint fmt fuzz sim soak spec
 
 build:   ## bin/godwit; -v names each package as it is compiled
 	go build -v -o bin/godwit ./gateway/cmd/godwit
@@ -17,6 +17,9 @@ bench: build
 
 measure:
 	go run ./tools/bench $(ARGS)
+
+bench-idle:
+	go run ./tools/idle -keep docs/data/idle.json $(ARGS)
 
 test:
 	go run ./tools/test $(ARGS)

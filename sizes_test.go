@@ -32,8 +32,8 @@ var partsOfAConnection = []struct {
 	{"for every slot", []part{
 		{reflect.TypeFor[shard.Shard](), "peers [] []", "connection, keys and what the shard needs around them"},
 		{reflect.TypeFor[shard.Slot](), "", "what other goroutines see of it"},
-		{reflect.TypeFor[proto.Router](), "tags []", "its connection IDs"},
-		{reflect.TypeFor[wheel.Wheel](), "entries []", "its deadline"},
+		{reflect.TypeFor[proto.Router](), "chunks [] [] []", "its connection IDs"},
+		{reflect.TypeFor[wheel.Wheel](), "chunks [] [] []", "its deadline"},
 	}},
 	{"of that, in the first", []part{
 		{reflect.TypeFor[proto.Conn](), "", "the protocol"},

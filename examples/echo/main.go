@@ -14,6 +14,9 @@ import (
 	"godwit.example/godwit"
 )
 
+// mostConnections is more than the default, so that a million idle ones leave room for others; only those that come about take memory.
+const mostConnections = 2_000_000
+
 func main() {
 	addr := "127.0.0.1:4242"
 	if len(os.Args) > 1 {
@@ -35,7 +38,7 @@ func serve(ctx context.Context, addr string) error {
 		}
 	}}
 	// Idle connections stay for an hour, so that their memory can be looked at.
-	server, err := godwit.Listen(addr, &godwit.Config{Handler: echo, IdleTimeout: time.Hour})
+	server, err := godwit.Listen(addr, &godwit.Config{Handler: echo, IdleTimeout: time.Hour, MaxConnections: mostConnections})
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,21 @@ import (
 // Router finds the slot that a connection ID names: an index and a compare, no map. The ID's tag is random, so a guess
 // hits no live slot; authentication decides in any case.
 type Router struct {
-	key  uint64
-	tags [][maxLocalIDs]uint64 // by slot; 0 = none
+	key    uint64
+	chunks []*[tagChunk]tags // by slot, in chunks that never move: a table that doubled would hold the shard up while it is copied
+}
+
+// tags are those of a slot's connection IDs; 0 = none.
+type tags [maxLocalIDs]uint64
+
+const tagChunk = 512
+
+// of returns the tags of a slot, nil if there is no room for them yet.
+func (r *Router) of(slot uint32) *tags {
+	if int(slot/tagChunk) >= len(r.chunks) {
+		return nil
+	}
+	return &r.chunks[slot/tagChunk][slot%tagChunk]
 }
 
 // NewRouter returns a Router for IDs that token.EncodeID made with the key.
@@ -21,12 +34,13 @@ func (r *Router) Bind(id wire.ConnID) bool {
 	if !ok {
 		return false
 	}
-	for int(slot) >= len(r.tags) {
-		r.tags = append(r.tags, [maxLocalIDs]uint64{})
+	for int(slot/tagChunk) >= len(r.chunks) {
+		r.chunks = append(r.chunks, new([tagChunk]tags))
 	}
-	for i := range r.tags[slot] {
-		if r.tags[slot][i] == 0 {
-			r.tags[slot][i] = tag | tagSet
+	at := r.of(slot)
+	for i := range at {
+		if at[i] == 0 {
+			at[i] = tag | tagSet
 			return true
 		}
 	}
@@ -39,31 +53,33 @@ const tagSet = 1 << 63
 // Unbind undoes Bind.
 func (r *Router) Unbind(id wire.ConnID) {
 	_, _, tag, slot, ok := token.DecodeID(r.key, id.Bytes())
-	if !ok || int(slot) >= len(r.tags) {
+	at := r.of(slot)
+	if !ok || at == nil {
 		return
 	}
-	for i := range r.tags[slot] {
-		if r.tags[slot][i] == tag|tagSet {
-			r.tags[slot][i] = 0
+	for i := range at {
+		if at[i] == tag|tagSet {
+			at[i] = 0
 		}
 	}
 }
 
 // Clear withdraws every ID of a slot.
 func (r *Router) Clear(slot uint32) {
-	if int(slot) < len(r.tags) {
-		r.tags[slot] = [maxLocalIDs]uint64{}
+	if at := r.of(slot); at != nil {
+		*at = tags{}
 	}
 }
 
 // Slot returns the slot that the connection ID at the start of id names. It reads the ID's own length of bytes.
 func (r *Router) Slot(id []byte) (slot uint32, shard uint8, ok bool) {
 	shard, _, tag, slot, ok := token.DecodeID(r.key, id)
-	if !ok || int(slot) >= len(r.tags) {
+	at := r.of(slot)
+	if !ok || at == nil {
 		return 0, shard, false
 	}
 	tag |= tagSet
-	for _, t := range r.tags[slot] {
+	for _, t := range at {
 		if t == tag {
 			return slot, shard, true
 		}

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"hash/maphash"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -245,6 +246,8 @@ func (s *Shard) Run() {
 			s.socket.Wait(now, 0)
 			continue
 		}
+		// Where processors are few, whoever this cycle has woken would wait for this thread's until the runtime takes it away from the sleep.
+		runtime.Gosched()
 		if !s.mailbox.Sleep() {
 			continue
 		}

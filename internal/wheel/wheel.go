@@ -17,6 +17,10 @@ const (
 
 	// scanLimit bounds how many deadlines of a coarse bucket Next looks at.
 	scanLimit = 32
+
+	// Entries lie in chunks that never move: a table that doubled would hold everything up while a million of them are copied.
+	chunkBits = 9
+	chunkMask = 1<<chunkBits - 1
 )
 
 // A Wheel is a hierarchical timing wheel (Varghese and Lauck, scheme 7) whose
@@ -36,7 +40,7 @@ const (
 type Wheel struct {
 	next     mono.Time // no deadline is earlier
 	tick     uint64    // no bucket before this tick is occupied
-	entries  []entry
+	chunks   []*[1 << chunkBits]entry
 	count    int
 	stats    Stats
 	occupied [levels]uint64
@@ -78,11 +82,11 @@ func (w *Wheel) Next() mono.Time { return w.next }
 // Set gives the slot a deadline, in place of the one it had. mono.Never means
 // none.
 func (w *Wheel) Set(slot uint32, at mono.Time) {
-	if int(slot) >= len(w.entries) {
-		w.grow(int(slot) + 1)
+	if int(slot>>chunkBits) >= len(w.chunks) {
+		w.grow(slot)
 	}
 	w.stats.Set++
-	e := &w.entries[slot]
+	e := w.entry(slot)
 	if e.at == mono.Never {
 		w.count++
 	}
@@ -101,15 +105,15 @@ func (w *Wheel) Set(slot uint32, at mono.Time) {
 // Entry returns where Set will note a deadline of the slot, for a caller that
 // has memory fetched ahead; nil if the slot never had one.
 func (w *Wheel) Entry(slot uint32) unsafe.Pointer {
-	if int(slot) >= len(w.entries) {
+	if int(slot>>chunkBits) >= len(w.chunks) {
 		return nil
 	}
-	return unsafe.Pointer(&w.entries[slot])
+	return unsafe.Pointer(w.entry(slot))
 }
 
 // Remove takes the slot's deadline away.
 func (w *Wheel) Remove(slot uint32) {
-	if int(slot) < len(w.entries) {
+	if int(slot>>chunkBits) < len(w.chunks) {
 		w.Set(slot, mono.Never)
 	}
 }
@@ -145,7 +149,7 @@ func (w *Wheel) visit(level, head int, now mono.Time, dst []uint32) (_ []uint32,
 	w.heads[head] = 0
 	w.occupied[level] &^= 1 << (head & digitMask)
 	for id != 0 {
-		e := &w.entries[id-1]
+		e := w.entry(id - 1)
 		following := e.next
 		e.armed = mono.Never
 		w.stats.Visited++
@@ -190,7 +194,7 @@ func (w *Wheel) earliestDeadline() mono.Time {
 		first := mono.Never
 		id, seen := w.heads[head], 0
 		for ; id != 0 && (level == 0 || seen < scanLimit); seen++ {
-			e := &w.entries[id-1]
+			e := w.entry(id - 1)
 			following := e.next
 			w.stats.Visited++
 			switch {
@@ -236,7 +240,7 @@ func (w *Wheel) link(id uint32, e *entry) int {
 	head := w.headOf(e.armed)
 	e.prev, e.next = 0, w.heads[head]
 	if e.next != 0 {
-		w.entries[e.next-1].prev = id
+		w.entry(e.next - 1).prev = id
 	}
 	w.heads[head] = id
 	w.occupied[head>>digitBits] |= 1 << (head & digitMask)
@@ -248,10 +252,10 @@ func (w *Wheel) link(id uint32, e *entry) int {
 // start, and then the bucket is emptied.
 func (w *Wheel) unlink(e *entry) {
 	if e.next != 0 {
-		w.entries[e.next-1].prev = e.prev
+		w.entry(e.next - 1).prev = e.prev
 	}
 	if e.prev != 0 {
-		w.entries[e.prev-1].next = e.next
+		w.entry(e.prev - 1).next = e.next
 	} else {
 		head := w.headOf(e.armed)
 		w.heads[head] = e.next
@@ -262,16 +266,16 @@ func (w *Wheel) unlink(e *entry) {
 	e.armed = mono.Never
 }
 
-// grow makes room for slots below n.
-func (w *Wheel) grow(n int) {
-	old := len(w.entries)
-	if n > cap(w.entries) {
-		entries := make([]entry, old, max(n, 2*old, 16))
-		copy(entries, w.entries)
-		w.entries = entries
-	}
-	w.entries = w.entries[:n]
-	for i := old; i < n; i++ {
-		w.entries[i] = entry{at: mono.Never, armed: mono.Never}
+// entry returns that of a slot, which has room.
+func (w *Wheel) entry(slot uint32) *entry { return &w.chunks[slot>>chunkBits][slot&chunkMask] }
+
+// grow makes room for a slot.
+func (w *Wheel) grow(slot uint32) {
+	for int(slot>>chunkBits) >= len(w.chunks) {
+		c := new([1 << chunkBits]entry)
+		for i := range c {
+			c[i] = entry{at: mono.Never, armed: mono.Never}
+		}
+		w.chunks = append(w.chunks, c)
 	}
 }

@@ -17,7 +17,7 @@ func (w *Wheel) check(t interface{ Fatalf(string, ...any) }) {
 			t.Fatalf("bucket %d.%d: the bitmap is wrong", level, digit)
 		}
 		for prev := uint32(0); id != 0; linked++ {
-			e := &w.entries[id-1]
+			e := w.entry(id - 1)
 			if e.prev != prev || e.at < e.armed && e.armed > mono.Time(w.tick<<tickShift) {
 				t.Fatalf("slot %d is badly linked: %+v behind %d", id-1, *e, prev)
 			}
@@ -27,7 +27,8 @@ func (w *Wheel) check(t interface{ Fatalf(string, ...any) }) {
 			prev, id = id, e.next
 		}
 	}
-	for slot, e := range w.entries {
+	for slot := range uint32(len(w.chunks) << chunkBits) {
+		e := w.entry(slot)
 		if e.armed != mono.Never {
 			linked--
 		} else if e.at != mono.Never {
@@ -297,4 +298,24 @@ func TestEntryIsWhereADeadlineLies(t *testing.T) {
 	if e := (*entry)(w.Entry(3)); e == nil || e.at != 77 {
 		t.Errorf("%+v", e)
 	}
+}
+
+func TestGrowthMovesNothing(t *testing.T) {
+	w := New(0)
+	w.Set(0, mono.Time(60*mono.Minute))
+	first := w.Entry(0)
+	const many = 1 << 20
+	for slot := uint32(1); slot < many; slot += 1000 {
+		w.Set(slot, mono.Time(60*mono.Minute))
+	}
+	if w.Entry(0) != first {
+		t.Error("the first entry was moved")
+	}
+	if n := testing.AllocsPerRun(1, func() { w.Set(many-1000, mono.Never) }); n != 0 {
+		t.Errorf("%v allocations for a slot that has room", n)
+	}
+	if w.Entry(many) != nil {
+		t.Error("a slot that was never used has an entry")
+	}
+	w.check(t)
 }

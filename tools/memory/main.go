@@ -37,9 +37,9 @@ type options struct {
 
 // report is what is printed.
 type report struct {
-	Start     figures `json:"start"` // before the first connection
-	Connected phase   `json:"connected"`
-	Idle      *phase  `json:"idle,omitempty"`
+	Start     process.Memory `json:"start"` // before the first connection
+	Connected phase          `json:"connected"`
+	Idle      *phase         `json:"idle,omitempty"`
 	// BytesPerConnection is the growth of RssAnon between the two phases, a connection.
 	BytesPerConnection *float64 `json:"bytes_per_connection,omitempty"`
 	MessagesEach       int      `json:"messages_each"`
@@ -52,13 +52,13 @@ type report struct {
 
 // phase is one number of connections.
 type phase struct {
-	Connections int     `json:"connections"`
-	Handshakes  float64 `json:"handshakes_per_second"`
-	ServerCPU   float64 `json:"server_us_per_connection"` // CPU time of a handshake and the echoes behind it
-	Echoed      figures `json:"echoed"`                   // right after the last echo
-	Settled     figures `json:"settled"`                  // after some silence
-	WindowS     float64 `json:"window_s,omitempty"`
-	CPUPercent  float64 `json:"cpu_percent_of_a_core,omitempty"` // over the window, which is silent too
+	Connections int            `json:"connections"`
+	Handshakes  float64        `json:"handshakes_per_second"`
+	ServerCPU   float64        `json:"server_us_per_connection"` // CPU time of a handshake and the echoes behind it
+	Echoed      process.Memory `json:"echoed"`                   // right after the last echo
+	Settled     process.Memory `json:"settled"`                  // after some silence
+	WindowS     float64        `json:"window_s,omitempty"`
+	CPUPercent  float64        `json:"cpu_percent_of_a_core,omitempty"` // over the window, which is silent too
 }
 
 func main() {
@@ -101,10 +101,10 @@ func measure(ctx context.Context, o *options) (*report, error) {
 	}
 	defer s.Stop()
 	r := &report{MessagesEach: o.messages, MessageBytes: o.size, Encrypted: true, GOMAXPROCS: o.gomaxprocs, OwnSockets: !o.shared}
-	if r.Start, err = s.figures(); err != nil {
+	if r.Start, err = s.Memory(); err != nil {
 		return nil, err
 	}
-	c, err := newCrowd(s.addr, s.identity, o)
+	c, err := newCrowd(s.Addr, s.Identity, o)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func measure(ctx context.Context, o *options) (*report, error) {
 }
 
 // run brings the crowd to n connections and reads the server's memory.
-func (p *phase) run(ctx context.Context, s *server, c *crowd, n int, settle time.Duration) (err error) {
+func (p *phase) run(ctx context.Context, s *process.Echo, c *crowd, n int, settle time.Duration) (err error) {
 	p.Connections = n
 	fresh := n - len(c.conns)
 	before, err := process.CPU(s.PID())
@@ -143,24 +143,24 @@ func (p *phase) run(ctx context.Context, s *server, c *crowd, n int, settle time
 		return err
 	}
 	p.ServerCPU = float64((after - before).Microseconds()) / float64(fresh)
-	if p.Echoed, err = s.figures(); err != nil {
+	if p.Echoed, err = s.Memory(); err != nil {
 		return err
 	}
-	if err := wait(ctx, settle); err != nil {
+	if err := process.Wait(ctx, settle); err != nil {
 		return err
 	}
-	p.Settled, err = s.figures()
+	p.Settled, err = s.Memory()
 	return err
 }
 
 // silence measures the server's CPU while nothing happens.
-func (p *phase) silence(ctx context.Context, s *server, window time.Duration) error {
+func (p *phase) silence(ctx context.Context, s *process.Echo, window time.Duration) error {
 	before, err := process.CPU(s.PID())
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	if err := wait(ctx, window); err != nil {
+	if err := process.Wait(ctx, window); err != nil {
 		return err
 	}
 	after, err := process.CPU(s.PID())
@@ -170,17 +170,6 @@ func (p *phase) silence(ctx context.Context, s *server, window time.Duration) er
 	took := time.Since(start)
 	p.WindowS, p.CPUPercent = took.Seconds(), 100*float64(after-before)/float64(took)
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // print writes the report for people and for programs, and says whether the goals are met.
@@ -204,7 +193,7 @@ func (r *report) print(w io.Writer, o *options) error {
 func (r *report) goals() error {
 	var missed []error
 	if p := &r.Connected; p.Connections == goalConnections && p.Settled.Anon > goalRSS {
-		missed = append(missed, fmt.Errorf("RssAnon is %.1f MB at %d connections, the goal is %.1f MB", mega(p.Settled.Anon), p.Connections, mega(goalRSS)))
+		missed = append(missed, fmt.Errorf("RssAnon is %.1f MB at %d connections, the goal is %.1f MB", process.Mega(p.Settled.Anon), p.Connections, process.Mega(goalRSS)))
 	}
 	if p := r.Idle; p != nil && p.CPUPercent > goalCPU {
 		missed = append(missed, fmt.Errorf("%d idle connections cost %.3f %% of a core, the goal is %g %%", p.Connections, p.CPUPercent, goalCPU))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"godwit.example/godwit/tools/internal/process"
 )
 
 func TestMain(m *testing.M) {
@@ -31,7 +33,7 @@ func TestThousandConnectionsFitInTenMegabytes(t *testing.T) {
 	}
 	t.Logf("%v, %v at the end of the echoes, %v before", r.Connected.Settled, r.Connected.Echoed, r.Start)
 	if got := r.Connected.Settled.Anon; float64(got) > margin*goalRSS {
-		t.Errorf("RssAnon of %d connections is %.2f MB, the goal is %.2f MB", goalConnections, mega(got), mega(goalRSS))
+		t.Errorf("RssAnon of %d connections is %.2f MB, the goal is %.2f MB", goalConnections, process.Mega(got), process.Mega(goalRSS))
 	}
 	// The runtime has a thread for each processor and a few for blocking calls, none for connections.
 	if got := r.Connected.Settled.Threads; got > 40 {
@@ -39,39 +41,22 @@ func TestThousandConnectionsFitInTenMegabytes(t *testing.T) {
 	}
 }
 
-func TestStatusIsReadInBytes(t *testing.T) {
-	text := "Name:\techo\nVmSwap:\t       8 kB\nVmRSS:\t    8188 kB\nRssAnon:\t    1092 kB\nRssFile:\t    7096 kB\nThreads:\t7\n"
-	f, err := parseStatus(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (figures{Anon: 1092 << 10, RSS: 8188 << 10, Swap: 8 << 10, Threads: 7}); f != want {
-		t.Errorf("got %+v, want %+v", f, want)
-	}
-	if _, err := parseStatus(strings.Replace(text, "RssAnon", "RssOther", 1)); err == nil || !strings.Contains(err.Error(), "RssAnon") {
-		t.Errorf("a figure that is missing gives %v", err)
-	}
-	if _, err := parseStatus(strings.Replace(text, "1092", "many", 1)); err == nil {
-		t.Error("a figure that is no number is taken")
-	}
-}
-
 func TestGoalsThatAreMissedAreNamed(t *testing.T) {
 	good := report{
-		Connected: phase{Connections: goalConnections, Settled: figures{Anon: goalRSS}},
+		Connected: phase{Connections: goalConnections, Settled: process.Memory{Anon: goalRSS}},
 		Idle:      &phase{Connections: 10_000, CPUPercent: goalCPU},
 	}
 	if err := good.goals(); err != nil {
 		t.Error(err)
 	}
 	bad := report{
-		Connected: phase{Connections: goalConnections, Settled: figures{Anon: goalRSS + 1}},
+		Connected: phase{Connections: goalConnections, Settled: process.Memory{Anon: goalRSS + 1}},
 		Idle:      &phase{Connections: 10_000, CPUPercent: 0.2},
 	}
 	if err := bad.goals(); err == nil || !strings.Contains(err.Error(), "RssAnon") || !strings.Contains(err.Error(), "core") {
 		t.Errorf("got %v", err)
 	}
-	few := report{Connected: phase{Connections: 10, Settled: figures{Anon: 1 << 30}}}
+	few := report{Connected: phase{Connections: 10, Settled: process.Memory{Anon: 1 << 30}}}
 	if err := few.goals(); err != nil {
 		t.Errorf("the goal of %d connections is applied to 10: %v", goalConnections, err)
 	}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"godwit.example/godwit"
+	"godwit.example/godwit/load"
+	"godwit.example/godwit/tools/internal/process"
+)
+
+// compare runs live traffic to the empty server and to the one that holds the connections, in turns, until there are enough valid runs of both.
+func (s *servers) compare(ctx context.Context, o *options, r *report, progress io.Writer) error {
+	for range o.runs * o.attempts {
+		for _, side := range []struct {
+			name   string
+			server *process.Echo
+			runs   *[]*load.Result
+		}{{"without", s.empty, &r.Without}, {"beside", s.full, &r.With}} {
+			if _, valid := p99(*side.runs); valid >= o.runs {
+				continue
+			}
+			run, err := s.live(ctx, o, side.server)
+			if err != nil {
+				return err
+			}
+			*side.runs = append(*side.runs, run)
+			why := ""
+			if !run.Valid {
+				why = ", INVALID: " + strings.Join(run.Reasons, "; ")
+			}
+			fmt.Fprintf(progress, "live traffic %s %d idle connections: p99 %.1f µs%s\n", side.name, r.Connections, run.Latency.P99, why)
+		}
+	}
+	with, n := p99(r.With)
+	without, m := p99(r.Without)
+	if min(n, m) >= o.runs && without > 0 {
+		ratio := with / without
+		r.Ratio = &ratio
+	}
+	return nil
+}
+
+// live runs the traffic once, from a process of its own on the clients' CPU.
+func (s *servers) live(ctx context.Context, o *options, to *process.Echo) (*load.Result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	pids := fmt.Sprintf("%d,%d,%d", s.full.PID(), s.empty.PID(), s.client.PID())
+	text, err := process.Output(process.Place{CPU: o.clientCPU, Procs: 1}.Command(ctx, self,
+		"-live", "-addr", to.Addr, "-identity", to.Identity, "-duration", o.duration.String(), "-pids", pids))
+	if err != nil {
+		return nil, err
+	}
+	r := new(load.Result)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("the client of the live traffic printed %q: %w", text, err)
+	}
+	return r, nil
+}
+
+// runLive is that process. The noise is measured here, because the servers have no page that tells their CPU time.
+func runLive(ctx context.Context, o *options, out io.Writer) error {
+	pids := []int{0}
+	for _, text := range strings.Split(o.pids, ",") {
+		pid, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		pids = append(pids, pid)
+	}
+	end := load.StartNoise(pids...)
+	r, err := load.Run(ctx, load.Config{Addr: o.addr, Duration: o.duration, Client: &godwit.Config{Identity: o.identity}})
+	if err != nil {
+		return err
+	}
+	for _, why := range end().Reasons() {
+		if strings.HasPrefix(why, "other programs") { // what was stolen the run has judged by itself
+			r.Reasons, r.Valid = append(r.Reasons, why), false
+		}
+	}
+	r.Notes = nil // that the server's CPU time was unknown: it is known here
+	return json.NewEncoder(out).Encode(r)
+}
