@@ -1,10 +1,9 @@
 # The verbs of the project; each is one thin call. ARGS adds flags: make serve ARGS="--listen :4242".
-ADDR ?= 127.0.0.1:4242
 SEEDS ?= 10000
 FUZZTIME ?= 30m
 SOAKTIME ?= 2h
 
-.PHONY: build serve bench measure bench-idle test lint fmt fuzz sim soak spec
+.PHONY: build serve bench bench-quick bench-idle bin/godwit-bench measure test lint fmt fuzz sim soak spec
 
 build:   ## bin/godwit; -v names each package as it is compiled
 	go build -v -o bin/godwit ./gateway/cmd/godwit
@@ -12,8 +11,14 @@ build:   ## bin/godwit; -v names each package as it is compiled
 serve: build
 	./bin/godwit serve $(ARGS)
 
-bench: build
-	./bin/godwit bench $(ADDR) $(ARGS)
+bench: bin/godwit-bench   ## godwit beside every other transport; hours: it says how many
+	./bin/godwit-bench $(ARGS)
+
+bench-quick: bin/godwit-bench   ## the same in less than five minutes, for a look
+	./bin/godwit-bench -quick $(ARGS)
+
+bin/godwit-bench:
+	bench/build.sh $@
 
 measure:
 	go run ./tools/bench $(ARGS)

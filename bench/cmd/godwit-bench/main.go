@@ -2,22 +2,20 @@
 // the same generator, judged by the same rules; each end is a process of its own on
 // a CPU of its own, and the peers take turns.
 //
-//	godwit-bench [-workloads W1,W2,W3,W4,W5] [-peers godwit,tcp] [-runs 3] [-json FILE]
-//	godwit-bench list      the peers, and those that do not run here
+//	godwit-bench [-quick] [-workloads W1,W2] [-peers godwit,tcp] [-runs 15] [-json FILE]
+//	godwit-bench list        the workloads and the peers, and those that do not run here
+//	godwit-bench selftest    whether it would notice an adapter that drops, duplicates, reorders or stalls
 package main
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
-	"time"
 
 	"godwit.example/godwit/bench/internal/peer"
 	"godwit.example/godwit/bench/internal/run"
@@ -37,12 +35,14 @@ func start(ctx context.Context, args []string) error {
 	switch {
 	case (len(args) == 3 || len(args) == 4) && args[0] == "serve":
 		return serve(ctx, args[1:])
-	case len(args) == 8 && args[0] == "client":
-		return client(ctx, args[1:])
+	case len(args) == 2 && args[0] == "client":
+		return run.Client(ctx, args[1], os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "list":
 		return list(os.Stdout)
+	case len(args) > 0 && args[0] == "selftest":
+		return selfTest(ctx, args[1:], os.Stdout)
 	}
-	return compare(ctx, args)
+	return compare(ctx, args, os.Stdout, os.Stderr)
 }
 
 // serve answers until its standard input ends: NAME APP [IP].
@@ -73,23 +73,10 @@ func serve(ctx context.Context, args []string) error {
 	})
 }
 
-// client loads a server: NAME ADDR SECRET PID WORKLOAD DURATION WARMUP.
-func client(ctx context.Context, args []string) error {
-	p, err := peer.Named(args[0])
-	if err != nil {
-		return err
-	}
-	pid, err1 := strconv.Atoi(args[3])
-	duration, err2 := time.ParseDuration(args[5])
-	warmup, err3 := time.ParseDuration(args[6])
-	w, unknown := run.Named(args[4])
-	if err := errors.Join(err1, err2, err3); err != nil || unknown != "" {
-		return fmt.Errorf("arguments %q: %w", args, err)
-	}
-	return run.Client(ctx, p, &w[0], args[1], args[2], pid, duration, warmup, os.Stdin, os.Stdout)
-}
-
 func list(out io.Writer) error {
+	for _, w := range run.Workloads {
+		fmt.Fprintf(out, "%-18s %s\n", w.Name, w.About)
+	}
 	for _, p := range peer.All() {
 		fmt.Fprintf(out, "%-18s %s\n", p.Name, p.About)
 	}

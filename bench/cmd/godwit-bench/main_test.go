@@ -1,27 +1,92 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+	"godwit.example/godwit/bench/internal/peer"
+	"godwit.example/godwit/bench/internal/run"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also what this program is when the comparison starts it as an end of a peer.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "client") {
+		if err := start(context.Background(), os.Args[1:]); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestMistakesAreNamed(t *testing.T) {
 	for args, want := range map[string]string{
-		"-workloads W1,W77":         `no workload "W77"`,
-		"-peers godwit,carrier":     `no peer "carrier"; there are godwit,`,
-		"-runs 1 something":         `"something"`,
-		"serve carrier echo":        `no peer "carrier"`,
-		"serve tcp nothing":         `no application "nothing"`,
-		"serve tcp echo somewhere":  `"somewhere"`,
-		"-peers gamenetworking -h2": "-h2",
+		"-workloads W1,W77":                     `no workload "W77"; there are W1,`,
+		"-peers godwit,carrier":                 `no peer "carrier"; there are godwit,`,
+		"-peers gamenetworkingsockets":          "does not run here: ",
+		"-peers godwit+drop":                    "cannot be sabotaged",
+		"-peers tcp+scratch":                    "cannot be sabotaged",
+		"-runs 1 something":                     `"something"`,
+		"-runs 0":                               "at least 1",
+		"serve carrier echo":                    `no peer "carrier"`,
+		"serve tcp nothing":                     `no application "nothing"`,
+		"serve tcp echo somewhere":              `"somewhere"`,
+		"selftest -sabotage scratch -peers tcp": "-peers",
 	} {
-		err := start(t.Context(), strings.Fields(args))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err := start(t.Context(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}
+
+// The self-test passes, and fails when the good adapter is sabotaged.
+func TestSelfTest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("nine runs of a second each")
+	}
+	t.Run("honest", func(t *testing.T) {
+		var out strings.Builder
+		if err := selfTest(t.Context(), nil, &out); err != nil {
+			t.Errorf("%v\n%s", err, &out)
+		}
+	})
+	for _, way := range peer.Sabotages {
+		t.Run(way, func(t *testing.T) {
+			err := selfTest(t.Context(), []string{"-sabotage", way}, io.Discard)
+			if err == nil || !strings.Contains(err.Error(), "must be good") {
+				t.Errorf("a comparison whose adapters %s: %v", way, err)
+			}
+		})
+	}
+}
+
+func TestComparison(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "record.json")
+	var out strings.Builder
+	args := strings.Fields("-workloads W1,W4 -peers godwit,tcp,tls -runs 2 -attempts 1 -duration 200ms -warmup 50ms -server-cpu -1 -client-cpu -1 -json " + file)
+	if err := compare(t.Context(), args, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c run.Record
+	if err := json.Unmarshal(text, &c); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Runs) + len(c.Invalid); n < 12 || len(c.Failed) != 0 {
+		t.Errorf("%d runs of 12, failed: %+v", n, c.Failed)
+	}
+	for _, want := range []string{"W1: 1 connection", "W4: ", "godwit ", "tls ", "of tls's", "not run here: msquic"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
 		}
 	}
 }

@@ -87,8 +87,11 @@ func NotHere() []Absent {
 	return slices.SortedFunc(slices.Values(absent), func(a, b Absent) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// Named returns a peer.
+// Named returns a peer; NAME+WAY is one that is sabotaged.
 func Named(name string) (*Peer, error) {
+	if strings.Contains(name, "+") {
+		return sabotaged(name)
+	}
 	for _, p := range all {
 		if p.Name == name {
 			return p, nil

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strconv"
+	"strings"
 	"time"
 
 	"godwit.example/godwit/bench/internal/peer"
@@ -18,6 +18,7 @@ import (
 type Result struct {
 	Peer     string `json:"peer"`
 	Workload string `json:"workload"`
+	Round    int    `json:"round"` // of the comparison; peers of one round are comparable
 	*load.Result
 
 	// BytesPerSecond is what the receiving application counted, of payload.
@@ -78,8 +79,14 @@ const settle = 2 * time.Second
 // client runs the client's process: it prints "finished" and waits, where memory
 // is to be read, and its result.
 func (o *Options) client(ctx context.Context, p *peer.Peer, w *Workload, cfg *load.Config, s *Server, r *Result) error {
-	cmd, err := Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}.command(ctx, "client", p.Name, s.Listen, s.Secret, strconv.Itoa(s.PID()), w.Name,
-		cfg.Duration.String(), cfg.Warmup.String())
+	task, err := json.Marshal(Task{
+		Peer: p.Name, Server: s.Banner, PID: s.PID(), Memory: w.Memory, Connections: cfg.Connections, Size: cfg.Size, Rate: cfg.Rate,
+		Outstanding: cfg.Outstanding, Receipts: cfg.Receipts, Duration: cfg.Duration, Warmup: cfg.Warmup,
+	})
+	if err != nil {
+		return err
+	}
+	cmd, err := Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}.command(ctx, "client", string(task))
 	if err != nil {
 		return err
 	}
@@ -129,22 +136,45 @@ func (o *Options) client(ctx context.Context, p *peer.Peer, w *Workload, cfg *lo
 	return nil
 }
 
+// Task is what the client's process is told, as its one argument.
+type Task struct {
+	Peer   string
+	Server Banner
+	PID    int // of the server
+	Memory bool
+
+	Connections, Size, Outstanding int
+	Rate                           float64
+	Receipts                       bool
+	Duration, Warmup               time.Duration
+}
+
 // Client is the client's process.
-func Client(ctx context.Context, p *peer.Peer, w *Workload, listen, secret string, serverPID int, duration, warmup time.Duration, in io.Reader, out io.Writer) error {
-	addr, err := netip.ParseAddrPort(listen)
+func Client(ctx context.Context, task string, in io.Reader, out io.Writer) error {
+	var t Task
+	if err := json.Unmarshal([]byte(task), &t); err != nil {
+		return err
+	}
+	p, err := peer.Named(t.Peer)
 	if err != nil {
 		return err
 	}
-	cfg := w.Load
-	cfg.Duration, cfg.Warmup, cfg.ServerPID = duration, warmup, serverPID
+	addr, err := netip.ParseAddrPort(t.Server.Listen)
+	if err != nil {
+		return err
+	}
+	cfg := load.Config{
+		Connections: t.Connections, Size: t.Size, Rate: t.Rate, Outstanding: t.Outstanding, Receipts: t.Receipts,
+		Duration: t.Duration, Warmup: t.Warmup, ServerPID: t.PID,
+	}
 	lines := json.NewEncoder(out)
-	if w.Memory {
+	if t.Memory {
 		cfg.Finished = func() {
 			_ = lines.Encode(true)
 			_, _ = io.Copy(io.Discard, in)
 		}
 	}
-	result, err := p.Run(ctx, cfg, addr, secret)
+	result, err := p.Run(ctx, cfg, addr, t.Server.Secret)
 	if err != nil {
 		return err
 	}
@@ -161,3 +191,24 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 func (l *limited) String() string { return string(l.text) }
+
+// String is a run in one line, for those who wait.
+func (r *Result) String() string {
+	head := fmt.Sprintf("%2d %-8s %-18s", r.Round+1, r.Workload, r.Peer)
+	if r.Failed != "" {
+		return head + " FAILED: " + firstLine(r.Failed)
+	}
+	list, _ := Named(r.Workload)
+	for i := range list {
+		for _, f := range list[i].Figures {
+			if v := f.Of(r); v != nil {
+				head += " " + f.Print(*v) + " " + f.Name + ","
+			}
+		}
+	}
+	head = strings.TrimSuffix(head, ",")
+	for _, why := range r.Reasons {
+		head += "; INVALID: " + why
+	}
+	return head
+}

@@ -13,28 +13,41 @@ type Workload struct {
 	About string
 	App   string // of the server
 	Load  load.Config
-	// Throughput says that messages a second, or bytes, are the result, and not latency.
-	Throughput bool
+	// Figures are its columns; the first is what it is about.
+	Figures []*Figure
 	// Memory says that the server's memory beside these connections is the result.
 	Memory bool
-	// Few leaves it out of quick runs.
-	Few bool
+	// Long leaves it out of quick comparisons.
+	Long bool
 }
+
+var (
+	latencies = []*Figure{&p50, &p99, &p999, &perMessage, &serverCPU, &late}
+	crowds    = []*Figure{&anon, &handshakes}
+)
 
 // Workloads are the definitions of docs/BENCHMARKS.md.
 var Workloads = []Workload{
-	{Name: "W1", About: "1 connection, 64 B, 1 outstanding", App: "echo", Load: load.Config{Connections: 1, Size: 64, Outstanding: 1}},
-	{Name: "W2", About: "100 connections, 128 B, open loop of 20,000 messages a second", App: "echo", Load: load.Config{Connections: 100, Size: 128, Rate: 20_000}},
-	{Name: "W3", About: "100 connections, 64 B, 64 outstanding each", App: "echo", Load: load.Config{Connections: 100, Size: 64, Outstanding: 64}, Throughput: true},
-	{Name: "W4", About: "1 connection, one way, 64 KiB messages, 32 outstanding", App: "sink", Load: load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}, Throughput: true},
-	{Name: "W5", About: "1,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(1000), Memory: true},
-	{Name: "W5-10k", About: "10,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(10_000), Memory: true, Few: true},
+	{Name: "W1", About: "1 connection, 64 B, 1 outstanding", App: "echo", Load: load.Config{Connections: 1, Size: 64, Outstanding: 1}, Figures: latencies},
+	{Name: "W2", About: "100 connections, 128 B, open loop of 20,000 messages a second", App: "echo", Load: load.Config{Connections: 100, Size: 128, Rate: 20_000}, Figures: latencies},
+	{Name: "W3", About: "100 connections, 64 B, 64 outstanding each", App: "echo", Load: load.Config{Connections: 100, Size: 64, Outstanding: 64}, Figures: []*Figure{&perMessage, &messages, &serverCPU, &p50, &p99}},
+	{Name: "W4", About: "1 connection, one way, 64 KiB messages, 32 outstanding", App: "sink", Load: load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}, Figures: []*Figure{&volume, &perByte, &serverCPU}},
+	{Name: "W5", About: "1,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(1000), Memory: true, Figures: crowds},
+	{Name: "W5-10k", About: "10,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(10_000), Memory: true, Long: true, Figures: crowds},
 }
 
 // crowd lets each of n connections echo ten messages.
 func crowd(n int) load.Config {
 	const each, rate = 10, 5000
 	return load.Config{Connections: n, Size: 64, Rate: rate, Duration: time.Duration(n) * each * time.Second / rate, Warmup: -1}
+}
+
+// Names are those of all workloads.
+func Names() (names []string) {
+	for _, w := range Workloads {
+		names = append(names, w.Name)
+	}
+	return names
 }
 
 // Named returns the workloads of a list of names with commas between.
