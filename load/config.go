@@ -60,6 +60,10 @@ type Config struct {
 	// message: a load in one direction. A message counts when its receipt comes.
 	Receipts bool
 
+	// Unhurried says that latency is not what the run is about: a generator that is
+	// late does not make it invalid.
+	Unhurried bool
+
 	// Varz is the address of the server's admin pages, from which its CPU time
 	// is read; empty leaves it unknown, unless ServerPID is set.
 	Varz string

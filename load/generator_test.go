@@ -118,7 +118,7 @@ func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
 	if got := time.Duration(g.stats.lateness.Quantile(0.99)); got < 290*us || got > 310*us {
 		t.Errorf("lateness %v, want 300 µs", got)
 	}
-	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 1 {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{}); len(why) != 1 {
 		t.Errorf("a generator that is 300 µs late makes no valid run: %q", why)
 	}
 }
@@ -141,7 +141,7 @@ func TestRefusedSendsCountTheirWaitingTime(t *testing.T) {
 	if s.sent == s.planned {
 		t.Error("all was sent, though the transport is too slow")
 	}
-	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 1 {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{}); len(why) != 1 {
 		t.Errorf("a run that did not send its plan is not valid: %q", why)
 	}
 }
@@ -184,7 +184,7 @@ func TestClosedLoopKeepsMessagesOutstanding(t *testing.T) {
 	if s := &g.stats; s.received != 15*100 || s.sent != s.received {
 		t.Errorf("sent %d, received %d, want 15 in each of 100 round trips", s.sent, s.received)
 	}
-	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 0 {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{}); len(why) != 0 {
 		t.Errorf("invalid: %q", why)
 	}
 }

@@ -103,7 +103,7 @@ func newResult(c *Config, s *stats, u *usage) *Result {
 		stale := newLatency(&s.staleness)
 		r.Staleness = &stale
 	}
-	r.Reasons = reasons(c.Rate > 0, s, u)
+	r.Reasons = reasons(c, s, u)
 	r.Valid = len(r.Reasons) == 0
 	return r
 }
@@ -116,12 +116,12 @@ const (
 )
 
 // reasons says why a run, of an open loop or a closed one, measured something else than it was meant to.
-func reasons(open bool, s *stats, u *usage) []string {
+func reasons(c *Config, s *stats, u *usage) []string {
 	var why []string
-	if open && float64(s.sent) < leastSent*float64(s.planned) {
+	if c.Rate > 0 && float64(s.sent) < leastSent*float64(s.planned) {
 		why = append(why, fmt.Sprintf("%.2f %% of the planned messages were sent, less than %g %%", 100*float64(s.sent)/float64(s.planned), 100*leastSent))
 	}
-	if late := time.Duration(s.lateness.Quantile(0.99)); late > mostLate {
+	if late := time.Duration(s.lateness.Quantile(0.99)); late > mostLate && !c.Unhurried {
 		why = append(why, fmt.Sprintf("the generator was %v late at the 99th percentile, more than %v", late.Round(time.Microsecond), mostLate))
 	}
 	why = append(why, Noise{u.other, u.steal}.Reasons()...)

@@ -62,18 +62,18 @@ func TestEachBoundOfValidityIsChecked(t *testing.T) {
 	n, g := newTest(Config{Connections: 2, Size: 64, Rate: 20_000})
 	g.begin(n.now, 0, 100*ms)
 	n.run(t, g, 0)
-	if why := reasons(g.open, &g.stats, &usage{other: ptr(0.08), steal: ptr(0.08)}); len(why) != 0 {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{other: ptr(0.08), steal: ptr(0.08)}); len(why) != 0 {
 		t.Errorf("invalid at the bounds: %q", why)
 	}
-	if why := reasons(g.open, &g.stats, &usage{other: ptr(0.081), steal: ptr(0.081)}); len(why) != 2 {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{other: ptr(0.081), steal: ptr(0.081)}); len(why) != 2 {
 		t.Errorf("beyond two bounds: %q", why)
 	}
 	g.stats.sent = g.stats.planned - g.stats.planned/500
-	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 1 || !strings.Contains(why[0], "planned") {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{}); len(why) != 1 || !strings.Contains(why[0], "planned") {
 		t.Errorf("99.8 %% sent: %q", why)
 	}
 	g.stats.returned = 0
-	if why := reasons(g.open, &g.stats, &usage{}); len(why) != 2 {
+	if why := reasons(&Config{Rate: 1}, &g.stats, &usage{}); len(why) != 2 {
 		t.Errorf("and nothing back: %q", why)
 	}
 }

@@ -81,7 +81,7 @@ const settle = 2 * time.Second
 func (o *Options) client(ctx context.Context, p *peer.Peer, w *Workload, cfg *load.Config, s *Server, r *Result) error {
 	task, err := json.Marshal(Task{
 		Peer: p.Name, Server: s.Banner, PID: s.PID(), Memory: w.Memory, Connections: cfg.Connections, Size: cfg.Size, Rate: cfg.Rate,
-		Outstanding: cfg.Outstanding, Receipts: cfg.Receipts, Duration: cfg.Duration, Warmup: cfg.Warmup,
+		Outstanding: cfg.Outstanding, Receipts: cfg.Receipts, Unhurried: cfg.Unhurried, Duration: cfg.Duration, Warmup: cfg.Warmup,
 	})
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ type Task struct {
 
 	Connections, Size, Outstanding int
 	Rate                           float64
-	Receipts                       bool
+	Receipts, Unhurried            bool
 	Duration, Warmup               time.Duration
 }
 
@@ -164,7 +164,7 @@ func Client(ctx context.Context, task string, in io.Reader, out io.Writer) error
 		return err
 	}
 	cfg := load.Config{
-		Connections: t.Connections, Size: t.Size, Rate: t.Rate, Outstanding: t.Outstanding, Receipts: t.Receipts,
+		Connections: t.Connections, Size: t.Size, Rate: t.Rate, Outstanding: t.Outstanding, Receipts: t.Receipts, Unhurried: t.Unhurried,
 		Duration: t.Duration, Warmup: t.Warmup, ServerPID: t.PID,
 	}
 	lines := json.NewEncoder(out)

@@ -42,7 +42,7 @@ func (v *Verdict) String() string {
 }
 
 func (c *Record) writeTable(w io.Writer, load *Workload) {
-	fmt.Fprintf(w, "\n%s: %s; medians of valid runs\n", load.Name, load.About)
+	fmt.Fprintf(w, "\n%s: %s; medians of valid runs, ? of invalid ones\n", load.Name, load.About)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "\t")
 	for _, f := range load.Figures {
@@ -82,11 +82,7 @@ func (c *Record) writeRow(t io.Writer, load *Workload, p PeerFacts) {
 	}
 	fmt.Fprint(t, p.Name, "\t")
 	for _, f := range load.Figures {
-		if middle, _, _, ok := c.Median(load.Name, p.Name, f); ok {
-			fmt.Fprint(t, f.Print(middle), "\t")
-		} else {
-			fmt.Fprint(t, "-\t")
-		}
+		fmt.Fprint(t, c.cell(load.Name, p.Name, f), "\t")
 	}
 	text := "none"
 	if len(faults) > 0 {
@@ -97,6 +93,18 @@ func (c *Record) writeRow(t io.Writer, load *Workload, p PeerFacts) {
 		}
 	}
 	fmt.Fprintf(t, "%d of %d\t%s\t\n", len(valid), tried, text)
+}
+
+// cell is a peer's median, with a ? if there is none but of invalid runs.
+func (c *Record) cell(workload, peerName string, f *Figure) string {
+	if middle, _, _, ok := c.Median(workload, peerName, f); ok {
+		return f.Print(middle)
+	}
+	invalid := Record{Runs: c.Invalid}
+	if middle, _, _, ok := invalid.Median(workload, peerName, f); ok {
+		return f.Print(middle) + "?"
+	}
+	return "-"
 }
 
 func firstLine(s string) string {

@@ -39,7 +39,7 @@ var Workloads = []Workload{
 // crowd lets each of n connections echo ten messages.
 func crowd(n int) load.Config {
 	const each, rate = 10, 5000
-	return load.Config{Connections: n, Size: 64, Rate: rate, Duration: time.Duration(n) * each * time.Second / rate, Warmup: -1}
+	return load.Config{Connections: n, Size: 64, Rate: rate, Duration: time.Duration(n) * each * time.Second / rate, Warmup: -1, Unhurried: true}
 }
 
 // Names are those of all workloads.
