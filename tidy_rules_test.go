@@ -57,6 +57,7 @@ var bans = []ban{
 var rawCalls = map[string]any{
 	"SYS_GETCPU": nil, "SYS_SCHED_GETAFFINITY": nil, "SYS_CLOCK_GETTIME": nil, "SYS_GETTID": nil, "SYS_PRCTL": nil,
 	"SYS_RECVMMSG": "MSG_DONTWAIT", "SYS_SENDMMSG": "MSG_DONTWAIT", "SYS_RECVMSG": "MSG_DONTWAIT", "SYS_SENDMSG": "MSG_DONTWAIT",
+	"SYS_RECVFROM": "MSG_DONTWAIT", "SYS_SENDTO": "MSG_DONTWAIT",
 	"SYS_EPOLL_PWAIT": 4,                                        // its timeout
 	"SYS_PPOLL":       "bounded", "SYS_EPOLL_PWAIT2": "bounded", // a timeout that is
 }
