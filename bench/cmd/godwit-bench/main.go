@@ -4,6 +4,7 @@
 //
 //	godwit-bench [-quick] [-workloads W1,W2] [-peers godwit,tcp] [-runs 15] [-json FILE]
 //	godwit-bench list        the workloads and the peers, and those that do not run here
+//	godwit-bench report FILE writes tables and plots into docs from what -json FILE has kept
 //	godwit-bench selftest    whether it would notice an adapter that drops, duplicates, reorders or stalls
 package main
 
@@ -39,6 +40,8 @@ func start(ctx context.Context, args []string) error {
 		return run.Client(ctx, args[1], os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "list":
 		return list(os.Stdout)
+	case len(args) > 0 && args[0] == "report":
+		return report(args[1:], os.Stdout)
 	case len(args) > 0 && args[0] == "selftest":
 		return selfTest(ctx, args[1:], os.Stdout)
 	}

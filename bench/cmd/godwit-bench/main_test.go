@@ -84,6 +84,17 @@ func TestComparison(t *testing.T) {
 	if n := len(c.Runs) + len(c.Invalid); n < 12 || len(c.Failed) != 0 {
 		t.Errorf("%d runs of 12, failed: %+v", n, c.Failed)
 	}
+	page := filepath.Join(t.TempDir(), "PAGE.md")
+	if err := os.WriteFile(page, []byte("before\n"+reportBegins+"old\n"+reportEnds+"after\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := report([]string{"-page", page, file}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	written, _ := os.ReadFile(page)
+	if s := string(written); !strings.HasPrefix(s, "before\n") || !strings.HasSuffix(s, "after\n") || strings.Contains(s, "old\n") || !strings.Contains(s, "| tls | ") {
+		t.Error(s)
+	}
 	for _, want := range []string{"W1: 1 connection", "W4: ", "godwit ", "tls ", "of tls's", "not run here: msquic"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)

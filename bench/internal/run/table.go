@@ -61,22 +61,7 @@ func (c *Record) writeTable(w io.Writer, load *Workload) {
 }
 
 func (c *Record) writeRow(t io.Writer, load *Workload, p PeerFacts) {
-	valid := c.of(load.Name, p.Name)
-	tried := len(valid)
-	faults := map[string]bool{}
-	for _, list := range [][]*Result{c.Invalid, valid} {
-		for _, r := range list {
-			if r.Workload != load.Name || r.Peer != p.Name {
-				continue
-			}
-			if !r.Valid {
-				tried++
-			}
-			for _, f := range r.Faults(p.Mode == "ordered") {
-				faults[f] = true
-			}
-		}
-	}
+	valid, tried, faults := c.tried(load.Name, p)
 	if tried == 0 {
 		return
 	}
@@ -84,15 +69,28 @@ func (c *Record) writeRow(t io.Writer, load *Workload, p PeerFacts) {
 	for _, f := range load.Figures {
 		fmt.Fprint(t, c.cell(load.Name, p.Name, f), "\t")
 	}
-	text := "none"
-	if len(faults) > 0 {
-		text = fmt.Sprintf("%d runs with faults", len(faults))
-		for f := range faults {
-			text = f // one of them stands for all; the record has the rest
-			break
+	fmt.Fprintf(t, "%d of %d\t%s\t\n", valid, tried, faults)
+}
+
+// tried returns how many runs of a peer were valid, of how many, and one of the
+// faults that there were.
+func (c *Record) tried(workload string, p PeerFacts) (valid, all int, fault string) {
+	fault = "none"
+	for _, list := range [][]*Result{c.Runs, c.Invalid} {
+		for _, r := range list {
+			if r.Workload != workload || r.Peer != p.Name {
+				continue
+			}
+			all++
+			if r.Valid {
+				valid++
+			}
+			if f := r.Faults(p.Mode == "ordered"); f != nil {
+				fault = f[0]
+			}
 		}
 	}
-	fmt.Fprintf(t, "%d of %d\t%s\t\n", len(valid), tried, text)
+	return valid, all, fault
 }
 
 // cell is a peer's median, with a ? if there is none but of invalid runs.

@@ -36,6 +36,7 @@ type benchFlags struct {
 	rtt                      time.Duration
 	modes, part              bool
 	procs                    int
+	vs                       string
 }
 
 // defaultOutstanding is the depth of a closed loop that names none.
@@ -52,7 +53,8 @@ func newBench() *cobra.Command {
 		Example: "  godwit bench --conns 100 --size 128 --rate 20000 --duration 8s\n" +
 			"  godwit bench --conns 100 --size 64 --rate 0 --outstanding 64\n" +
 			"  godwit bench --conns 1 --rate 0 --outstanding 1 --reference\n" +
-			"  godwit bench --modes --loss 5% --rtt 50ms",
+			"  godwit bench --modes --loss 5% --rtt 50ms\n" +
+			"  godwit bench --vs tcp,tls",
 		Args: cobra.MaximumNArgs(1),
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, args []string) error {
@@ -61,6 +63,9 @@ func newBench() *cobra.Command {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
+		if f.vs != "" {
+			return benchVs(ctx, f.vs, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		}
 		if f.part {
 			return f.benchPart(ctx, address(args), cmd.InOrStdin(), cmd.OutOrStdout())
 		}
@@ -89,6 +94,7 @@ func newBench() *cobra.Command {
 	flags.IntVar(&f.procs, "procs", 1, "client processes that share the connections and the rate; their distributions are added")
 	flags.BoolVar(&f.part, "part", false, "be one of the processes of --procs")
 	_ = flags.MarkHidden("part") // it fails for a flag that does not exist
+	flags.StringVar(&f.vs, "vs", "", "compare with other transports instead, a short run of each workload with servers of its own: names with commas between, or all; "+comparison+" list names them")
 	flags.StringVar(&f.loss, "loss", "", "share of the datagrams that the clients lose on purpose in each direction, such as 5% or 0.05")
 	flags.DurationVar(&f.rtt, "rtt", 0, "time that the clients add to each round trip on purpose, half in each direction")
 	flags.StringSliceVar(&f.without, "without", nil, "switch off in the clients for comparison: "+strings.Join(services(), ", "))
