@@ -42,7 +42,7 @@ type end struct {
 	seals, opens, masks          uint64
 	sealedBytes, openedBytes     uint64
 	connections                  []Ref
-	dialed, dialsFailed, closing int
+	dialed, dialsFailed          int
 }
 
 // scriptSocket counts what the memory network does not, and gives way where a thread would sleep.
