@@ -38,11 +38,11 @@ type end struct {
 	due    mono.Time // the end of its sleep
 	sleep  func(mono.Duration) bool
 
-	sleeps, emptyReads, clocks   uint64
-	seals, opens, masks          uint64
-	sealedBytes, openedBytes     uint64
-	connections                  []Ref
-	dialed, dialsFailed          int
+	sleeps, emptyReads, clocks uint64
+	seals, opens, masks        uint64
+	sealedBytes, openedBytes   uint64
+	connections                []Ref
+	dialed, dialsFailed        int
 }
 
 // scriptSocket counts what the memory network does not, and gives way where a thread would sleep.
