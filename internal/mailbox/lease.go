@@ -2,9 +2,6 @@ package mailbox
 
 import "encoding/binary"
 
-// ownFlag marks the length of an item that fills a buffer of its own.
-const ownFlag = 1 << 63
-
 // leaseSizes are the capacities of the buffers for leases. None is a power of
 // two, so that they are told from ordinary ones when they come back. A larger
 // item gets a buffer that is not used again.
@@ -88,5 +85,5 @@ func (m *Mailbox) keepLease(b []byte) bool {
 // Own reports whether a piece is a buffer of its own, with one item, and no
 // part of the buffer that the pieces around it belong to.
 func Own(piece []byte) bool {
-	return binary.LittleEndian.Uint64(piece)&ownFlag != 0
+	return binary.LittleEndian.Uint32(piece)&ownFlag != 0
 }

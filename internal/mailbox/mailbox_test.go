@@ -57,6 +57,75 @@ func TestItemsArriveInOrderWithTheirHeaders(t *testing.T) {
 	}
 }
 
+func TestShortItemsArriveAmongOthers(t *testing.T) {
+	m := New(1<<20, func() {})
+	const items = 3000
+	size := func(i int) int { return i * 37 % 3000 }
+	for i := range uint64(items) {
+		p := bytes.Repeat([]byte{byte(i)}, size(int(i)))
+		if i%3 == 0 && !m.Put(header(7, i), p) || i%3 != 0 && !m.PutShort(1<<63|i, ^uint32(i), p) {
+			if i < 600 {
+				t.Fatalf("item %d was refused", i)
+			}
+			break
+		}
+	}
+	i := 0
+	for _, buf := range m.Swap(nil, nil) {
+		for len(buf) > 0 {
+			var p []byte
+			start, short := buf, IsShort(buf)
+			if short {
+				var id uint64
+				var number uint32
+				id, number, p, buf = NextShort(buf)
+				if id != 1<<63|uint64(i) || number != ^uint32(i) {
+					t.Fatalf("item %d arrived with the header %x %x", i, id, number)
+				}
+				if len(p) > 0 && &p[0] != &start[ShortOffset] {
+					t.Errorf("the payload of item %d does not lie at its offset", i)
+				}
+			} else {
+				var h *Header
+				h, p, _, buf = Next(buf)
+				if _, n := named(h); n != uint64(i) {
+					t.Fatalf("item %d arrived as %d", i, n)
+				}
+			}
+			if short != (i%3 != 0) || !bytes.Equal(p, bytes.Repeat([]byte{byte(i)}, size(i))) || cap(p) != len(p) {
+				t.Fatalf("item %d arrived as another", i)
+			}
+			i++
+		}
+	}
+	if i != int(m.Stats().Items) || i < 600 {
+		t.Errorf("%d items arrived of %d", i, m.Stats().Items)
+	}
+}
+
+func TestShortItemsCountAgainstTheLimit(t *testing.T) {
+	m := New(2*shortLen(64), func() {})
+	p := make([]byte, 64)
+	for range 2 {
+		if !m.PutShort(1, 2, p) {
+			t.Fatal("an item was refused that had room")
+		}
+	}
+	if m.PutShort(1, 2, nil) {
+		t.Error("an item was taken beyond the limit")
+	}
+	if s := m.Stats(); s.Items != 2 || s.Refused != 1 {
+		t.Errorf("counters are %+v", s)
+	}
+	m.Swap(nil, nil)
+	if !m.PutShort(1, 2, p) {
+		t.Error("an item was refused after the swap")
+	}
+	if m = New(1<<20, func() {}); !m.PutShort(1, 2, make([]byte, MaxShort)) || shortLen(MaxShort) != ChunkSize {
+		t.Error("the longest short item does not fill a buffer")
+	}
+}
+
 func TestAFullMailboxRefusesAndCounts(t *testing.T) {
 	m := New(3*itemLen(100), func() {})
 	p := make([]byte, 100)
@@ -326,7 +395,11 @@ func (r *reuse) swap(m *Mailbox) (items int) {
 			r.newest = buf
 		}
 		for len(buf) > 0 {
-			_, _, _, buf = Next(buf)
+			if IsShort(buf) {
+				_, _, _, buf = NextShort(buf)
+			} else {
+				_, _, _, buf = Next(buf)
+			}
 			items++
 		}
 	}
@@ -341,8 +414,9 @@ func TestPutAndSwapDoNotAllocateOnTheSteadyPath(t *testing.T) {
 	round := func() {
 		for range 1000 {
 			m.Put(h, payload)
+			m.PutShort(1, 2, payload)
 		}
-		if n := r.swap(m); n != 1000 {
+		if n := r.swap(m); n != 2000 {
 			t.Fatalf("%d items arrived", n)
 		}
 	}
@@ -354,17 +428,16 @@ func TestPutAndSwapDoNotAllocateOnTheSteadyPath(t *testing.T) {
 	}
 }
 
-// BenchmarkItem is the whole way of an item: Put, its share of Swap, Next.
+// BenchmarkItem is the whole way of an item: PutShort, its share of Swap, NextShort.
 func BenchmarkItem(b *testing.B) {
 	for _, batch := range []int{1, 16, 256} {
 		b.Run(map[int]string{1: "batch 1", 16: "batch 16", 256: "batch 256"}[batch], func(b *testing.B) {
 			m := New(1<<20, func() {})
-			h := header(1, 2)
 			payload := make([]byte, 64)
 			var r reuse
 			n := 0
 			for b.Loop() {
-				m.Put(h, payload)
+				m.PutShort(1, 2, payload)
 				if n++; n == batch {
 					n = 0
 					r.swap(m)

@@ -154,24 +154,30 @@ func (c *Chunks) Bytes(id ChunkID) []byte {
 }
 
 // Retain adds a reference.
-func (c *Chunks) Retain(id ChunkID) {
+func (c *Chunks) Retain(id ChunkID) { c.RetainAll(id, 1) }
+
+// RetainAll adds n references.
+func (c *Chunks) RetainAll(id ChunkID, n int) {
 	k := &c.table[id]
 	if k.refs == 0 {
 		panic("BUG: mem: a chunk was used after its release")
 	}
-	k.refs++
+	k.refs += uint32(n)
 }
 
 // Release drops a reference; 0 is ignored.
-func (c *Chunks) Release(id ChunkID) {
-	if id == 0 {
+func (c *Chunks) Release(id ChunkID) { c.ReleaseAll(id, 1) }
+
+// ReleaseAll drops n references; 0 is ignored.
+func (c *Chunks) ReleaseAll(id ChunkID, n int) {
+	if id == 0 || n == 0 {
 		return
 	}
 	k := &c.table[id]
-	if k.refs == 0 {
+	if int64(k.refs) < int64(n) {
 		panic("BUG: mem: a chunk that is not in use was released")
 	}
-	k.refs--
+	k.refs -= uint32(n)
 	if k.refs == 0 {
 		c.drop(id)
 	}

@@ -62,6 +62,7 @@ type pipeEnd struct {
 	fill    int
 	free    int // bytes of the send buffer by the events
 	sends   int // messages that the application still wants to send
+	inRuns  bool
 	taken   map[uint64]*sentMessage
 	tags    uint64
 	out     [numChannels]outModel

@@ -109,6 +109,45 @@ func (m *messages) send(now mono.Time, msg *Message) SendResult {
 	return SendOK
 }
 
+// sendRun queues what it can of a run of ordinary messages: reliable ones without key, tag or TTL that lie in one chunk. It does
+// what send does for each, once for all, and returns how many it took; the next one is for send.
+func (m *messages) sendRun(channel uint16, chunk mem.ChunkID, run []Piece) (n int) {
+	if int(m.hot) >= len(m.chans) || mutant.On(mutant.CopiedTwice) {
+		return 0
+	}
+	ch := &m.chans[m.hot]
+	if uint16(ch.number) != channel || ch.hasExtras || ch.mode == Latest || !ch.mode.Reliable() {
+		return 0
+	}
+	idle := int(ch.sent) == ch.queue.len()
+	room, cost := m.sh.Config.SendBuffer-m.buffered, 0
+	q := &ch.queue
+	q.reserve(len(run))
+	for n < len(run) {
+		size := run[n].Size
+		next := cost + int(size) + messageOverhead
+		if next > room || int(size) > m.maxMessage {
+			break
+		}
+		cost = next
+		e := q.at(q.len() + n)
+		e.where, e.off, e.size = uint32(chunk), run[n].Offset, size
+		e.state, e.flags = entryQueued, 0
+		n++
+	}
+	if n == 0 {
+		return 0
+	}
+	q.n += uint32(n)
+	m.sh.Chunks.RetainAll(chunk, n)
+	m.buffered += cost
+	m.unresolved += n
+	if idle {
+		m.evaluate(ch)
+	}
+	return n
+}
+
 // hold keeps a message's payload from going away: it retains its chunk or, if it lies in none, copies it to the start of a
 // block of the pool.
 func (m *messages) hold(msg *Message) (where uint32, flags uint8, ok bool) {

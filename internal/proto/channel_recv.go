@@ -133,10 +133,15 @@ func (m *messages) receiveInOrder(ch *channel, h *wire.Messages, b []byte, off i
 		if len(payload) > largest {
 			return -1, wire.MessageTooLarge
 		}
-		// The event is filled in place: put together elsewhere and copied it would cost twice as much.
-		events = append(events, Event{})
-		ev := &events[len(events)-1]
-		ev.Kind, ev.Channel, ev.Slot = EventMessage, number, slot
+		// The event is filled in place: put together elsewhere and copied it would cost twice as much. What is not for messages stays as it was.
+		n := len(events)
+		if n < cap(events) {
+			events = events[:n+1]
+		} else {
+			events = append(events, Event{})
+		}
+		ev := &events[n]
+		ev.Kind, ev.Channel, ev.Slot, ev.Ref = EventMessage, number, slot, 0
 		ev.ID, ev.Key, ev.Payload = id, key, payload
 		id++
 	}

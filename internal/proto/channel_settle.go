@@ -108,18 +108,21 @@ func (m *messages) ackedRun(ch *channel, r *record) {
 // a chunk, without extras. Releasing them is nearly all the work that an acknowledgment makes, so it is done in one pass.
 func (m *messages) ackedFront(ch *channel, n int) (freed int) {
 	q := &ch.queue
-	k := 0
+	k, released := 0, 0
+	chunk := uint32(0) // that messages from released on lie in
 	for k < n {
 		e := q.at(k)
 		if e.state != entrySent || e.flags != entryReserved {
 			break
 		}
-		if !mutant.On(mutant.ChunkLeak) {
-			m.sh.Chunks.Release(mem.ChunkID(e.where))
+		if e.where != chunk {
+			m.releaseAll(chunk, k-released)
+			chunk, released = e.where, k
 		}
 		freed += int(e.size)
 		k++
 	}
+	m.releaseAll(chunk, k-released)
 	freed += k * messageOverhead
 	ch.frontCost += uint64(freed)
 	ch.base += uint64(k)
@@ -129,6 +132,13 @@ func (m *messages) ackedFront(ch *channel, n int) (freed int) {
 	m.unresolved -= k
 	m.shrinkWindow(k)
 	return freed
+}
+
+// releaseAll drops n references to a chunk.
+func (m *messages) releaseAll(chunk uint32, n int) {
+	if !mutant.On(mutant.ChunkLeak) {
+		m.sh.Chunks.ReleaseAll(mem.ChunkID(chunk), n)
+	}
 }
 
 // clip returns which elements of the queue a record's messages are.

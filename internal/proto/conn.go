@@ -2,6 +2,7 @@ package proto
 
 import (
 	"godwit.example/godwit/internal/congestion"
+	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/mono"
 	"godwit.example/godwit/internal/mono/entropy"
 	"godwit.example/godwit/internal/wire"
@@ -188,6 +189,15 @@ func (c *Conn) Send(now mono.Time, m *Message) SendResult {
 		c.askForShortTTL(m)
 	}
 	return r
+}
+
+// SendRun is Send for many messages of one channel that lie in one chunk and have neither key nor tag nor TTL. It returns how many of the
+// first ones it took: it stops at what it has no room for, and takes none where messages need more than to be queued. Those are for Send.
+func (c *Conn) SendRun(channel uint16, chunk mem.ChunkID, run []Piece) int {
+	if c.state != StateConnected || c.end.graceful {
+		return 0
+	}
+	return c.msgs.sendRun(channel, chunk, run)
 }
 
 // Consumed says that the application is done with a delivered message of that many payload bytes, so that its

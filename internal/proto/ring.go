@@ -33,6 +33,13 @@ func (r *ring[T]) extend() *T {
 	return e
 }
 
+// reserve makes room for k elements behind the last one.
+func (r *ring[T]) reserve(k int) {
+	for len(r.buf) < int(r.n)+k {
+		r.grow()
+	}
+}
+
 // popFront drops the k first elements.
 func (r *ring[T]) popFront(k int) {
 	r.head = (r.head + uint32(k)) & uint32(max(len(r.buf)-1, 0))

@@ -115,6 +115,9 @@ type Message struct {
 	Payload []byte
 }
 
+// Piece is where the payload of a message lies in a sender's chunk.
+type Piece struct{ Offset, Size uint32 }
+
 // Outcome is what became of a tagged message.
 type Outcome uint8
 
@@ -153,7 +156,7 @@ const (
 	EventStreamLimit                         // ID: the number of streams that this end may open in all has become this; Key: the first one of them
 )
 
-// Event is one output of a connection. Payload is borrowed: it is valid until the shard drains the event; if Ref is
+// Event is one output of a connection. Fields that EventKind does not name for its kind may hold anything. Payload is borrowed: it is valid until the shard drains the event; if Ref is
 // set the shard returns that block to the pool afterwards.
 type Event struct {
 	Kind    EventKind

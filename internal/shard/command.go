@@ -50,6 +50,12 @@ func (i *item) header() *mailbox.Header { return (*mailbox.Header)(unsafe.Pointe
 
 func itemOf(h *mailbox.Header) *item { return (*item)(unsafe.Pointer(h)) }
 
+// Most items are messages with neither key nor tag nor TTL. Their headers are two numbers: this one and the generation.
+func shortSend(slot uint32, channel uint16) uint64 { return uint64(slot) | uint64(channel)<<32 }
+
+// maxRun is the most messages that a connection is given at once.
+const maxRun = 64
+
 // Status is what became of a send.
 type Status uint8
 
@@ -89,7 +95,14 @@ func (s *Shard) Send(r Ref, m *Outbound) Status {
 	if !slot.reserve(n, m.Reliable, s.sendBuffer, s.mailShare) {
 		return s.refuse(slot, r, m, false)
 	}
-	if size > mailbox.MaxInPlace {
+	if m.Key|m.Tag|uint64(m.TTL) == 0 && size <= mailbox.MaxShort {
+		if s.mailbox.PutShort(shortSend(r.Slot, m.Channel), r.Gen, m.Payload) {
+			if mutant.On(mutant.WakesAlways) {
+				s.socket.Wake()
+			}
+			return Sent
+		}
+	} else if size > mailbox.MaxInPlace {
 		var i item
 		i.fill(r, m)
 		if s.mailbox.Put(i.header(), m.Payload) {
@@ -99,9 +112,6 @@ func (s *Shard) Send(r Ref, m *Outbound) Status {
 		itemOf(h).fill(r, m)
 		copy(room, m.Payload)
 		s.mailbox.Commit(size)
-		if mutant.On(mutant.WakesAlways) {
-			s.socket.Wake()
-		}
 		return Sent
 	}
 	slot.account.Add(-(n<<accountBits | n))
@@ -231,6 +241,17 @@ func (s *Shard) items(now mono.Time, id mem.ChunkID, buf []byte) {
 	last := noSlot
 	mail, at := int64(0), 0
 	for rest := buf; len(rest) > 0; {
+		if mailbox.IsShort(rest) {
+			slot, cost, n := s.run(now, id, rest, uint32(at))
+			if slot != last {
+				s.unmail(last, mail)
+				last, mail = slot, 0
+			}
+			mail += cost
+			at += n
+			rest = rest[n:]
+			continue
+		}
 		h, payload, off, next := mailbox.Next(rest)
 		switch i := itemOf(h); i.kind {
 		case itemSend, itemStreamWrite:
@@ -253,6 +274,48 @@ func (s *Shard) items(now mono.Time, id mem.ChunkID, buf []byte) {
 		rest = next
 	}
 	s.unmail(last, mail)
+}
+
+// run gives a connection the messages that a chunk begins with, as many as are for the same channel of it: a handler answers a packet with a
+// run of them. It returns what they take of the connection's mailbox share, and of the chunk, in which they lie off bytes behind its start.
+func (s *Shard) run(now mono.Time, id mem.ChunkID, buf []byte, off uint32) (slot uint32, cost int64, n int) {
+	first, gen, _, _ := mailbox.NextShort(buf)
+	count := 0
+	for len(buf) > n && count < maxRun && mailbox.IsShort(buf[n:]) {
+		head, g, payload, rest := mailbox.NextShort(buf[n:])
+		if head != first || g != gen {
+			break
+		}
+		s.pieces[count] = proto.Piece{Offset: off + uint32(n) + mailbox.ShortOffset, Size: uint32(len(payload))}
+		count++
+		cost += int64(len(payload) + wire.CreditOverhead)
+		n = len(buf) - len(rest)
+	}
+	slot = uint32(first)
+	s.sendRun(now, Ref{slot, gen}, uint16(first>>32), id, s.pieces[:count], cost)
+	return slot, cost, n
+}
+
+// sendRun gives messages of one channel to their connection. What it does not take as it is, send gives to it.
+func (s *Shard) sendRun(now mono.Time, r Ref, channel uint16, id mem.ChunkID, run []proto.Piece, cost int64) {
+	slot := r.Slot & slotMask
+	p := s.find(r.Slot, r.Gen)
+	if p == nil {
+		s.slots.at(slot).account.Add(-cost)
+		return
+	}
+	s.handOut(now, slot, p) // what was sent before
+	taken := p.conn.SendRun(channel, id, run)
+	p.held += cost
+	if taken < len(run) {
+		i := item{channel: channel, slot: r.Slot, gen: r.Gen}
+		chunk := s.chunks.Bytes(id)
+		for _, piece := range run[taken:] {
+			p.held -= int64(piece.Size) + wire.CreditOverhead // send counts it
+			s.send(now, &i, id, chunk[piece.Offset:][:piece.Size:piece.Size], piece.Offset)
+		}
+	}
+	s.touch(slot, p)
 }
 
 // unmail gives back a connection's share of the mailbox.

@@ -148,39 +148,49 @@ func (s *Shard) drain(now mono.Time, slot uint32, p *peer) {
 	if len(s.shared.Events) == 0 {
 		return
 	}
-	var (
-		channel uint16
-		credit  int
-		count   int
-	)
-	for i := 0; i < len(s.shared.Events); i++ {
+	for i := 0; i < len(s.shared.Events); {
 		ev := &s.shared.Events[i]
-		invariant.Check(ev.Slot == slot, "shard: an event is drained for another connection")
 		if ev.Kind == proto.EventMessage {
-			if ev.Channel != channel && count > 0 {
-				p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
-				credit, count = 0, 0
-			}
-			if mutant.On(mutant.Garbage) {
-				ev.Payload = append([]byte(nil), ev.Payload...)
-			}
-			s.enter(Ref{slot | s.index, p.gen}, CallMessage)
-			done := p.app.Message(s, s.serving, ev)
-			s.calling = false
-			if done {
-				channel = ev.Channel
-				credit += len(ev.Payload)
-				count++
-			}
-			s.shared.Pool.Put(ev.Ref)
+			i = s.deliver(now, slot, p, i)
 			continue
 		}
+		invariant.Check(ev.Slot == slot, "shard: an event is drained for another connection")
 		s.event(now, slot, p, ev)
+		i++
 	}
+	s.shared.Events = s.shared.Events[:0]
+}
+
+// deliver gives the application the messages of one channel that begin at event i, as far as they follow one on the other, and
+// returns where they end. Credit for what the application is done with goes back to the peer once for all of them.
+func (s *Shard) deliver(now mono.Time, slot uint32, p *peer, i int) int {
+	first, channel, credit, count := i, s.shared.Events[i].Channel, 0, 0
+	s.enter(Ref{slot | s.index, p.gen}, CallMessage)
+	for ; i < len(s.shared.Events); i++ {
+		ev := &s.shared.Events[i]
+		if ev.Kind != proto.EventMessage || ev.Channel != channel {
+			break
+		}
+		invariant.Check(ev.Slot == slot, "shard: a message is delivered for another connection")
+		if mutant.On(mutant.Garbage) {
+			ev.Payload = append([]byte(nil), ev.Payload...)
+		}
+		s.calling = true
+		done := p.app.Message(s, s.serving, ev)
+		s.calling = false
+		if done {
+			credit += len(ev.Payload)
+			count++
+		}
+		if ev.Ref != 0 {
+			s.shared.Pool.Put(ev.Ref)
+		}
+	}
+	s.watch.calls += i - first - 1 // enter has counted one
 	if count > 0 {
 		p.conn.Consumed(now, channel, credit+(count-1)*wire.CreditOverhead)
 	}
-	s.shared.Events = s.shared.Events[:0]
+	return i
 }
 
 // event takes everything but messages.

@@ -112,6 +112,7 @@ type Shard struct {
 	cookie   [token.MaxRetryLen]byte
 	serving  Ref // whose App method runs
 	message  proto.Message
+	pieces   [maxRun]proto.Piece
 	in       udp.ReadBatch
 	out      udp.WriteBatch
 	slab     []byte // sealed packets of out

@@ -347,24 +347,24 @@ func TestRefusedSendBecomesWritable(t *testing.T) {
 func TestFullMailboxBecomesWritable(t *testing.T) {
 	w := newWorld(t, 1, nil)
 	var refs []Ref
-	for range 9 {
+	for range 10 {
 		refs = append(refs, w.connect())
 	}
 	writable := map[Ref]int{}
 	w.capp.writable = func(_ *Shard, r Ref) { writable[r]++ }
 	m := Outbound{Payload: make([]byte, 1000), Reliable: true}
-	for _, r := range refs[:8] { // their shares together fill the mailbox
+	for _, r := range refs[:9] { // their shares together are more than the mailbox
 		for w.client.Send(r, &m) == Sent {
 		}
 	}
-	if got := w.client.Send(refs[8], &m); got != WouldBlock {
+	if got := w.client.Send(refs[9], &m); got != WouldBlock {
 		t.Fatalf("a full mailbox said %d", got)
 	}
 	w.run(2 * mono.Second)
-	if writable[refs[8]] != 1 {
-		t.Errorf("Writable was called %d times on the connection that had nothing in the mailbox", writable[refs[8]])
+	if writable[refs[9]] != 1 {
+		t.Errorf("Writable was called %d times on the connection that had nothing in the mailbox", writable[refs[9]])
 	}
-	if got := w.client.Send(refs[8], &m); got != Sent {
+	if got := w.client.Send(refs[9], &m); got != Sent {
 		t.Errorf("afterwards a send says %d", got)
 	}
 	w.over()
