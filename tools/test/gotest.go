@@ -52,7 +52,7 @@ var errFailed = errors.New("go test failed")
 
 // follow runs go test once.
 func (r *runner) follow(ctx context.Context, args []string) (*follower, error) {
-	f := &follower{out: r.out, tally: &tally{}, held: map[string]*strings.Builder{}}
+	f := &follower{out: r.out, tally: &tally{}, held: map[string]*strings.Builder{}, notes: "gate: "}
 	// Vet is a stage of its own.
 	cmd := r.prepare(ctx, nil, "go", append([]string{"test", "-json", "-vet=off", "-timeout=8m"}, args...)...)
 	pipe, err := cmd.StdoutPipe()

@@ -71,6 +71,12 @@ func (r *runner) stages() []stage {
 			r.okLines = ok
 			return err
 		}},
+		{name: "gate", budget: 60 * time.Second, run: func(ctx context.Context, r *runner) error {
+			os.Setenv("GODWIT_GATE", "1")
+			defer os.Unsetenv("GODWIT_GATE")
+			_, err := r.goTest(ctx, "-count=1", "-run=^(TestCounts|TestTimeRatio)", "./internal/shard")
+			return err
+		}},
 		{name: "test-debug", budget: 240 * time.Second, run: func(ctx context.Context, r *runner) error {
 			_, err := r.testTree(ctx, r.existing(debugPackages), "-tags=godwitdebug", notOnBothEngines)
 			return err
