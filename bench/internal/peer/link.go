@@ -309,6 +309,19 @@ func (t *links) Close() {
 	}
 }
 
+// mostBuffered is what sockets of datagrams buffer, as much of it as the system allows:
+// a burst of all connections must not be lost for want of room.
+const mostBuffered = 4 << 20
+
+func enlarge(socket interface {
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+},
+) {
+	_ = socket.SetReadBuffer(mostBuffered)
+	_ = socket.SetWriteBuffer(mostBuffered)
+}
+
 // serveListener answers connections of a listener until ctx ends.
 func serveListener(ctx context.Context, l net.Listener, answer Answer) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })

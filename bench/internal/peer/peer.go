@@ -26,6 +26,8 @@ type Peer struct {
 	Handshake bool
 	// MaxMessage is the largest message, 0 if there is no bound that matters here.
 	MaxMessage int
+	// MaxConnections is how many connections a server takes, 0 if there is no bound that matters here.
+	MaxConnections int
 	// Procs is the client's GOMAXPROCS, on one CPU in any case; 0 means 1. A
 	// transport that works with goroutines needs 2: the generator's thread, which
 	// waits on time, keeps one of them.
@@ -112,6 +114,9 @@ func Named(name string) (*Peer, error) {
 // Run loads p's server. Of cfg it sets Client and Addr.
 func (p *Peer) Run(ctx context.Context, cfg load.Config, addr netip.AddrPort, secret string) (*load.Result, error) {
 	cfg.Addr = addr.String()
+	if p.MaxConnections > 0 && cfg.Connections > p.MaxConnections {
+		return nil, fmt.Errorf("%d connections: a server of %s takes at most %d", cfg.Connections, p.Name, p.MaxConnections)
+	}
 	if p.Client != nil {
 		cfg.Client = p.Client(secret)
 		return load.Run(ctx, cfg)

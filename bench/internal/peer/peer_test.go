@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,5 +66,13 @@ func check(t *testing.T, p *Peer, app string, cfg load.Config) {
 		t.Fatalf("the server: %v", err)
 	case <-ctx.Done():
 		t.Fatal("the server is not up")
+	}
+}
+
+func TestTooManyConnectionsAreRefused(t *testing.T) {
+	p := &Peer{Name: "small", MaxConnections: 3}
+	_, err := p.Run(t.Context(), load.Config{Connections: 4}, listen, "")
+	if err == nil || !strings.Contains(err.Error(), "small takes at most 3") {
+		t.Errorf("4 connections to a peer that takes 3: %v", err)
 	}
 }

@@ -21,8 +21,6 @@ func init() {
 			return &links{dial: func(ctx context.Context, _ int) (link, error) { return dialWebsocket(ctx, addr, secret) }}
 		},
 	})
-	registerAbsent("gamenetworkingsockets", "neither Debian 12 nor the Go module proxy has it")
-	registerAbsent("msquic", "neither Debian 12 nor the Go module proxy has it")
 }
 
 // websocketLimit is the largest message, which the library wants to know.
