@@ -38,6 +38,8 @@ func start(ctx context.Context, args []string) error {
 		return serve(ctx, args[1:])
 	case len(args) == 2 && args[0] == "client":
 		return run.Client(ctx, args[1], os.Stdin, os.Stdout)
+	case len(args) == 2 && args[0] == "members":
+		return run.Members(ctx, args[1], os.Stdout)
 	case len(args) == 1 && args[0] == "list":
 		return list(os.Stdout)
 	case len(args) > 0 && args[0] == "report":
@@ -54,10 +56,6 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	answer := peer.Answers[args[1]]
-	if answer == nil {
-		return fmt.Errorf("there is no application %q", args[1])
-	}
 	if len(args) > 2 {
 		ip, err := netip.ParseAddr(args[2])
 		if err != nil {
@@ -71,7 +69,7 @@ func serve(ctx context.Context, args []string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	return p.Serve(ctx, answer, func(addr netip.AddrPort, secret string) {
+	return p.ServeApp(ctx, args[1], func(addr netip.AddrPort, secret string) {
 		_ = json.NewEncoder(os.Stdout).Encode(run.Banner{Listen: addr.String(), Secret: secret})
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/bench/internal/room"
 )
 
 // idleTimeout lets connections that say nothing live as long as a measurement of
@@ -19,20 +20,28 @@ func init() {
 		name, about string
 		plain       bool
 		serve       serveFunc
+		way         string
 	}{
-		{"godwit", "TLS 1.3 and AES-128-GCM; Handler.Message answers on the shard; " + common, false, serveHandler},
-		{"godwit-goroutine", "as godwit, but another goroutine answers what Handler.Message retains", false, serveGoroutine},
-		{"godwit-blocking", "as godwit, but a goroutine for each connection receives and answers", false, serveBlocking},
-		{"godwit-plain", "as godwit, with Config.Plain: a checksum instead of encryption, after the same handshake", true, serveHandler},
+		{"godwit", "TLS 1.3 and AES-128-GCM; Handler.Message answers on the shard; " + common, false, serveHandler, wayHandler},
+		{"godwit-goroutine", "as godwit, but another goroutine answers what Handler.Message retains", false, serveGoroutine, wayGoroutine},
+		{"godwit-blocking", "as godwit, but a goroutine for each connection receives and answers", false, serveBlocking, wayBlocking},
+		{"godwit-plain", "as godwit, with Config.Plain: a checksum instead of encryption, after the same handshake", true, serveHandler, wayHandler},
 	} {
+		client := func(secret string) *godwit.Config {
+			pin, _ := godwit.ParsePin(secret)
+			return &godwit.Config{Pins: []godwit.Pin{pin}, Plain: v.plain, IdleTimeout: idleTimeout, KeepAlive: -1}
+		}
 		register(&Peer{
 			Name: v.name, About: v.about, Mode: godwit.Ordered, Encrypted: !v.plain, Handshake: true,
 			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
 				return serveGodwit(ctx, v.plain, answer, v.serve, ready)
 			},
-			Client: func(secret string) *godwit.Config {
-				pin, _ := godwit.ParsePin(secret)
-				return &godwit.Config{Pins: []godwit.Pin{pin}, Plain: v.plain, IdleTimeout: idleTimeout, KeepAlive: -1}
+			Client: client,
+			Room: func(ctx context.Context, app room.App, ready func(netip.AddrPort, string)) error {
+				return withConfig(v.plain, func(cfg *godwit.Config) error { return hold(ctx, cfg, v.way, app, ready) })
+			},
+			Members: func(l *room.Load, addr netip.AddrPort, secret string) room.Transport {
+				return newGodwitMembers(client(secret), l, addr)
 			},
 		})
 	}
@@ -42,21 +51,28 @@ func init() {
 type serveFunc func(cfg *godwit.Config, answer Answer) (e *godwit.Endpoint, closed func(), err error)
 
 func serveGodwit(ctx context.Context, plain bool, answer Answer, serve serveFunc, ready func(netip.AddrPort, string)) error {
+	return withConfig(plain, func(cfg *godwit.Config) error {
+		e, closed, err := serve(cfg, answer)
+		if err != nil {
+			return err
+		}
+		if closed != nil {
+			defer closed()
+		}
+		ready(e.Addr(), e.Identity().String())
+		<-ctx.Done()
+		return e.Close()
+	})
+}
+
+// withConfig calls serve with the configuration of a server, which has an identity of its own.
+func withConfig(plain bool, serve func(*godwit.Config) error) error {
 	identity, err := os.MkdirTemp("", "godwit-bench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(identity)
-	e, closed, err := serve(&godwit.Config{Plain: plain, Shards: 1, Identity: identity, IdleTimeout: idleTimeout}, answer)
-	if err != nil {
-		return err
-	}
-	if closed != nil {
-		defer closed()
-	}
-	ready(e.Addr(), e.Identity().String())
-	<-ctx.Done()
-	return e.Close()
+	return serve(&godwit.Config{Plain: plain, Shards: 1, Identity: identity, IdleTimeout: idleTimeout})
 }
 
 // reply sends an answer. A peer that writes faster than it reads is sent away.

@@ -157,7 +157,7 @@ type links struct {
 	ends []*linkEnd
 
 	mu     sync.Mutex // of l: its calls must not overlap
-	l      *load.Load
+	l      turns
 	over   bool
 	failed chan error
 }
@@ -222,7 +222,16 @@ func (t *links) Send(k int, p []byte) bool {
 	return true
 }
 
-func (t *links) Drive(ctx context.Context, l *load.Load) error {
+// turns is who makes the load: load.Load, or room.Members.
+type turns interface {
+	Turn() (wait time.Duration, done bool)
+	Arrived()
+	Message(conn int, p []byte)
+}
+
+func (t *links) Drive(ctx context.Context, l *load.Load) error { return t.drive(ctx, l) }
+
+func (t *links) drive(ctx context.Context, l turns) error {
 	t.l, t.failed = l, make(chan error, 2*len(t.ends))
 	for k, e := range t.ends {
 		go t.reads(k, e)
@@ -322,8 +331,8 @@ func enlarge(socket interface {
 	_ = socket.SetWriteBuffer(mostBuffered)
 }
 
-// serveListener answers connections of a listener until ctx ends.
-func serveListener(ctx context.Context, l net.Listener, answer Answer) error {
+// serveListener gives each connection of a listener a goroutine until ctx ends.
+func serveListener(ctx context.Context, l net.Listener, each func(link)) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	for {
@@ -334,6 +343,6 @@ func serveListener(ctx context.Context, l net.Listener, answer Answer) error {
 			}
 			return err
 		}
-		go answerLink(&streamLink{ReadWriteCloser: c}, answer)
+		go each(&streamLink{ReadWriteCloser: c})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/bench/internal/room"
 	"godwit.example/godwit/load"
 )
 
@@ -40,6 +41,15 @@ type Peer struct {
 	// Client configures.
 	Transport func(addr netip.AddrPort, secret string) load.Transport
 	Client    func(secret string) *godwit.Config
+
+	// Room is Serve for the application of a room, and Members its clients' end. Both
+	// are nil if the peer has none.
+	Room    func(ctx context.Context, app room.App, ready func(addr netip.AddrPort, secret string)) error
+	Members func(l *room.Load, addr netip.AddrPort, secret string) room.Transport
+
+	// serveLinks calls each on a goroutine of its own for every connection. A peer that
+	// has it needs neither Serve nor Room nor Members; its Transport returns links.
+	serveLinks func(ctx context.Context, each func(link), ready func(addr netip.AddrPort, secret string)) error
 }
 
 // listen is where servers of this process listen, at a port that is free.
@@ -58,6 +68,21 @@ var Answers = map[string]Answer{
 	"sink": load.AppendReceipt,
 }
 
+// ServeApp serves the application of a name: one of Answers, or a room.
+func (p *Peer) ServeApp(ctx context.Context, name string, ready func(addr netip.AddrPort, secret string)) error {
+	if answer := Answers[name]; answer != nil {
+		return p.Serve(ctx, answer, ready)
+	}
+	app, ok := room.ParseApp(name)
+	switch {
+	case !ok:
+		return fmt.Errorf("there is no application %q", name)
+	case p.Room == nil:
+		return fmt.Errorf("%s has no server of rooms", p.Name)
+	}
+	return p.Room(ctx, app, ready)
+}
+
 // Absent is a peer that this program was built without, or that nobody can build here.
 type Absent struct{ Name, Why string }
 
@@ -66,7 +91,15 @@ var (
 	absent []Absent
 )
 
-func register(p ...*Peer)             { all = append(all, p...) }
+func register(list ...*Peer) {
+	for _, p := range list {
+		if p.serveLinks != nil {
+			p.overLinks()
+		}
+		all = append(all, p)
+	}
+}
+
 func registerAbsent(name, why string) { absent = append(absent, Absent{name, why}) }
 
 // All returns the peers by name, godwit's own first.

@@ -23,13 +23,13 @@ func init() {
 	register(
 		&Peer{
 			Name: "tcp", About: "net.TCPConn, length-framed, TCP_NODELAY; not encrypted", Mode: godwit.Ordered, Handshake: true, Procs: 2,
-			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
+			serveLinks: func(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 				l, err := net.Listen("tcp", listen.String())
 				if err != nil {
 					return err
 				}
 				ready(addrOf(l), "")
-				return serveListener(ctx, l, answer)
+				return serveListener(ctx, l, each)
 			},
 			Transport: func(addr netip.AddrPort, _ string) load.Transport {
 				return &links{dial: func(ctx context.Context, _ int) (link, error) {
@@ -40,7 +40,7 @@ func init() {
 		},
 		&Peer{
 			Name: "tls", About: "crypto/tls 1.3 over TCP, length-framed, TCP_NODELAY", Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
-			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
+			serveLinks: func(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 				cfg, secret, err := serverTLS()
 				if err != nil {
 					return err
@@ -50,7 +50,7 @@ func init() {
 					return err
 				}
 				ready(addrOf(l), secret)
-				return serveListener(ctx, l, answer)
+				return serveListener(ctx, l, each)
 			},
 			Transport: func(addr netip.AddrPort, secret string) load.Transport {
 				return &links{dial: func(ctx context.Context, _ int) (link, error) {

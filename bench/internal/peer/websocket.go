@@ -16,7 +16,7 @@ import (
 func init() {
 	register(&Peer{
 		Name: "websocket", About: "coder/websocket 1.8.15 over TLS 1.3, a binary message each, no compression", Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
-		Serve: serveWebsocket,
+		serveLinks: serveWebsocket,
 		Transport: func(addr netip.AddrPort, secret string) load.Transport {
 			return &links{dial: func(ctx context.Context, _ int) (link, error) { return dialWebsocket(ctx, addr, secret) }}
 		},
@@ -26,7 +26,7 @@ func init() {
 // websocketLimit is the largest message, which the library wants to know.
 const websocketLimit = 16 << 20
 
-func serveWebsocket(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
+func serveWebsocket(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 	cfg, secret, err := serverTLS()
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func serveWebsocket(ctx context.Context, answer Answer, ready func(netip.AddrPor
 		if err != nil {
 			return
 		}
-		answerLink(messageLink{newWebsocketConn(ctx, c)}, answer)
+		each(messageLink{newWebsocketConn(ctx, c)})
 	})}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -126,6 +126,9 @@ func (r *Result) Faults(reliable bool) (list []string) {
 	if other := r.Corrupted - r.Duplicates; other > 0 {
 		list = append(list, fmt.Sprintf("%d changed or out of order", other))
 	}
+	if r.Room != nil {
+		list = append(list, r.Room.Misses...)
+	}
 	if most := float64(stall / time.Microsecond); r.Latency.Max > most && reliable {
 		list = append(list, fmt.Sprintf("a message took %.0f ms", r.Latency.Max/1e3))
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"godwit.example/godwit/bench/internal/peer"
+	"godwit.example/godwit/bench/internal/room"
 	"godwit.example/godwit/load"
 )
 
@@ -27,6 +28,8 @@ type Result struct {
 	ServerPerByte *float64 `json:"server_ns_per_byte,omitempty"`
 	Memory        *Memory  `json:"memory,omitempty"` // of the server, beside idle connections
 	Failed        string   `json:"failed,omitempty"` // why there is no result
+
+	Room *room.Figures `json:"room,omitempty"` // of a room
 }
 
 // Options say where and how long.
@@ -41,6 +44,9 @@ const limit = 2 * time.Minute
 // Run starts a peer's server, loads it from a process of its own, and stops it. A
 // peer that fails has a Result that says why: the others go on.
 func (o *Options) Run(ctx context.Context, p *peer.Peer, w *Workload) *Result {
+	if w.Room != nil {
+		return o.runRoom(ctx, p, w)
+	}
 	r := &Result{Peer: p.Name, Workload: w.Name}
 	if p.MaxMessage > 0 && w.Load.Size > p.MaxMessage {
 		r.Failed = fmt.Sprintf("messages of %d B do not fit: %s carries at most %d", w.Load.Size, p.Name, p.MaxMessage)

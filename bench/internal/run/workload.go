@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"godwit.example/godwit/bench/internal/room"
 	"godwit.example/godwit/load"
 )
 
@@ -15,6 +16,8 @@ type Workload struct {
 	Load  load.Config
 	// Figures are its columns; the first is what it is about.
 	Figures []*Figure
+	// Room is the load of a room; Load and App mean nothing then.
+	Room *room.Load
 	// Memory says that the server's memory beside these connections is the result.
 	Memory bool
 	// Long leaves it out of quick comparisons.
@@ -53,7 +56,10 @@ func Names() (names []string) {
 // Named returns the workloads of a list of names with commas between.
 func Named(names string) (list []Workload, unknown string) {
 	for name := range strings.SplitSeq(names, ",") {
-		found := false
+		w, found := withMembers(name)
+		if found {
+			list = append(list, w)
+		}
 		for _, w := range Workloads {
 			if w.Name == name {
 				list, found = append(list, w), true
