@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/bench/internal/room"
 	"godwit.example/godwit/load"
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +46,10 @@ func init() {
 	} {
 		register(&Peer{
 			Name: v.name, About: "the floor, no protocol: " + v.about + "; a message is a datagram, which may be lost; not encrypted",
-			Mode: godwit.Unreliable, MaxMessage: maxDatagram, Serve: v.serve,
+			Mode: godwit.Unreliable, MaxMessage: maxDatagram, Serve: v.serve, Room: v.serveRoom,
+			Members: func(_ *room.Load, addr netip.AddrPort, _ string) room.Transport {
+				return udpMembers{&udpClient{rawUDP: v.rawUDP, addr: addr, epoll: -1}}
+			},
 			Transport: func(addr netip.AddrPort, _ string) load.Transport {
 				return &udpClient{rawUDP: v.rawUDP, addr: addr, epoll: -1}
 			},
@@ -207,7 +211,15 @@ func (t *udpClient) Send(k int, p []byte) bool {
 // mostUnsent bounds what waits for sockets without room, in bytes.
 const mostUnsent = 16 << 20
 
-func (t *udpClient) Drive(ctx context.Context, l *load.Load) error {
+// spinner is turns that may be due so often that nobody should sleep.
+type spinner interface {
+	turns
+	Spins(wait time.Duration) bool
+}
+
+func (t *udpClient) Drive(ctx context.Context, l *load.Load) error { return t.drive(ctx, l) }
+
+func (t *udpClient) drive(ctx context.Context, l spinner) error {
 	_, done := pauser() // sleeps of this thread end on time
 	defer done()
 	for ctx.Err() == nil {
@@ -245,7 +257,7 @@ func (t *udpClient) flush() (blocked bool, err error) {
 
 // read takes what one connection has received and sends what follows from it. epoll
 // is level-triggered and reports what is left.
-func (t *udpClient) read(l *load.Load, k int) error {
+func (t *udpClient) read(l turns, k int) error {
 	n, errno := t.in.receive(t.out.fds[k], false)
 	if errno != 0 {
 		return fmt.Errorf("connection %d: %w", k, os.NewSyscallError("receive", errno))
@@ -271,7 +283,7 @@ const blockedPause = 50 * time.Microsecond
 
 // wait returns how many of ready are, after d at most. It does not sleep where the
 // load comes too often for that.
-func (t *udpClient) wait(l *load.Load, d time.Duration) (n int, err error) {
+func (t *udpClient) wait(l spinner, d time.Duration) (n int, err error) {
 	var got uintptr
 	var errno unix.Errno
 	events, most := uintptr(unsafe.Pointer(&t.ready[0])), uintptr(len(t.ready))

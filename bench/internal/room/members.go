@@ -106,6 +106,10 @@ func (m *Members) Turn() (wait time.Duration, done bool) {
 	return linger / 8, m.over
 }
 
+// Spins reports that a wait is too short to be slept through: none is, because what
+// members see may be some milliseconds old.
+func (m *Members) Spins(time.Duration) bool { return false }
+
 // greet says hello for those that have not been answered.
 func (m *Members) greet(now int64) time.Duration {
 	if now >= m.again {

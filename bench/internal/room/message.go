@@ -51,6 +51,9 @@ func Pattern(seq uint64, size int) []byte {
 	return text[from : from+size-HeaderSize]
 }
 
+// Text is what all patterns are parts of: that of message seq begins at seq % 16 * 61.
+func Text() []byte { return text }
+
 // check covers the header.
 func (h *Header) check() uint32 {
 	x := h.Seq*0x9e3779b97f4a7c15 ^ uint64(h.Time) ^ (h.Inputs+1)*0xc2b2ae3d27d4eb4f ^ (uint64(h.Member)<<8|uint64(h.Kind))*0xa0761d6478bd642f

@@ -100,6 +100,10 @@ func (o *Options) runRoom(ctx context.Context, p *peer.Peer, w *Workload) *Resul
 		return r
 	}
 	l := *w.Room
+	if size := max(l.Size, l.App.State); p.MaxMessage > 0 && size > p.MaxMessage {
+		r.Failed = fmt.Sprintf("messages of %d B do not fit: %s carries at most %d", size, p.Name, p.MaxMessage)
+		return r
+	}
 	l.Duration, l.Warmup = o.Duration, o.Warmup
 	ctx, cancel := context.WithTimeout(ctx, l.Duration+l.Warmup+limit)
 	defer cancel()
