@@ -3,6 +3,7 @@
 // a CPU of its own, and the peers take turns.
 //
 //	godwit-bench [-quick] [-workloads W1,W2] [-peers godwit,tcp] [-runs 15] [-json FILE]
+//	godwit-bench largest [-workloads W7,W8] [-peers godwit,tcp]    how many members a room may have
 //	godwit-bench list        the workloads and the peers, and those that do not run here
 //	godwit-bench report FILE writes tables and plots into docs from what -json FILE has kept
 //	godwit-bench selftest    whether it would notice an adapter that drops, duplicates, reorders or stalls
@@ -42,6 +43,8 @@ func start(ctx context.Context, args []string) error {
 		return run.Members(ctx, args[1], os.Stdout)
 	case len(args) == 1 && args[0] == "list":
 		return list(os.Stdout)
+	case len(args) > 0 && args[0] == "largest":
+		return searchLargest(ctx, args[1:], os.Stdout, os.Stderr)
 	case len(args) > 0 && args[0] == "report":
 		return report(args[1:], os.Stdout)
 	case len(args) > 0 && args[0] == "selftest":

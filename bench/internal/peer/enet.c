@@ -23,11 +23,11 @@ struct server {
 	atomic_int stop;
 };
 
-server *server_open(uint32_t address, uint16_t *port) {
+server *server_open(uint32_t address, uint16_t *port, int channels) {
 	server *s = calloc(1, sizeof *s);
 	ENetAddress at = {.host = address};
 	if (s == NULL || enet_initialize() != 0 ||
-	    (s->host = enet_host_create(&at, ENET_PROTOCOL_MAXIMUM_PEER_ID, 1, 0, 0)) == NULL ||
+	    (s->host = enet_host_create(&at, ENET_PROTOCOL_MAXIMUM_PEER_ID, channels, 0, 0)) == NULL ||
 	    enet_socket_get_address(s->host->socket, &at) != 0) {
 		server_close(s);
 		return NULL;
@@ -51,6 +51,17 @@ int server_answer(ENetPeer *peer, const void *data, size_t size) {
 	return 0;
 }
 
+void server_welcome(server *s, ENetPeer *peer) {
+	ENetHost *host = s->host;
+	enet_peer_ping_interval(peer, PING_INTERVAL);
+	if (2 * host->connectedPeers > host->peerCount)
+		host->peerCount = 2 * host->peerCount < s->most ? 2 * host->peerCount : s->most;
+}
+
+ENetHost *server_host(server *s) { return s->host; }
+
+int server_stopped(server *s) { return atomic_load_explicit(&s->stop, memory_order_relaxed); }
+
 // server_next works until there is a message that it does not echo itself: 1. At
 // the end it returns 0, after an error -1.
 int server_next(server *s, int echo, ENetEvent *event) {
@@ -64,9 +75,7 @@ int server_next(server *s, int echo, ENetEvent *event) {
 			continue;
 		switch (event->type) {
 		case ENET_EVENT_TYPE_CONNECT:
-			enet_peer_ping_interval(event->peer, PING_INTERVAL);
-			if (2 * host->connectedPeers > host->peerCount)
-				host->peerCount = 2 * host->peerCount < s->most ? 2 * host->peerCount : s->most;
+			server_welcome(s, event->peer);
 			break;
 		case ENET_EVENT_TYPE_RECEIVE:
 			if (!echo)
@@ -101,11 +110,12 @@ static int64_t monotonic(void) {
 	return t.tv_sec * (int64_t)1000000000 + t.tv_nsec;
 }
 
-client *client_new(int connections) {
+client *client_new(int connections, int channels) {
 	client *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return NULL;
 	c->connections = connections;
+	c->channels = channels;
 	c->failed = -1;
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
 	c->hosts = calloc(connections, sizeof *c->hosts);
@@ -131,13 +141,13 @@ static void soil(client *c, int k) {
 int client_open(client *c, uint32_t address, uint16_t port) {
 	int k = c->opened;
 	ENetAddress to = {.host = address, .port = port};
-	ENetHost *host = enet_host_create(NULL, 1, 1, 0, 0);
+	ENetHost *host = enet_host_create(NULL, 1, c->channels, 0, 0);
 	if (host == NULL)
 		return -1;
 	c->hosts[k] = host;
 	c->opened++;
 	struct epoll_event event = {.events = EPOLLIN, .data.u32 = k};
-	if ((c->peers[k] = enet_host_connect(host, &to, 1, 0)) == NULL ||
+	if ((c->peers[k] = enet_host_connect(host, &to, c->channels, 0)) == NULL ||
 	    epoll_ctl(c->epoll, EPOLL_CTL_ADD, host->socket, &event) != 0)
 		return -1;
 	soil(c, k);
@@ -196,10 +206,12 @@ int client_turn(client *c, const uint8_t *out, size_t size, int64_t wait) {
 		uint32_t k, n;
 		memcpy(&k, out, 4);
 		memcpy(&n, out + 4, 4);
-		ENetPacket *p = enet_packet_create(out + 8, n, ENET_PACKET_FLAG_RELIABLE);
+		int state = (n & UNRELIABLE) != 0;
+		n &= ~UNRELIABLE;
+		ENetPacket *p = enet_packet_create(out + 8, n, state ? ENET_PACKET_FLAG_UNRELIABLE_FRAGMENT : ENET_PACKET_FLAG_RELIABLE);
 		if (p == NULL)
 			return -1;
-		if (enet_peer_send(c->peers[k], 0, p) != 0) {
+		if (enet_peer_send(c->peers[k], state, p) != 0) {
 			enet_packet_destroy(p);
 			c->failed = k;
 		}

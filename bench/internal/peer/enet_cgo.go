@@ -19,6 +19,7 @@ import (
 	"unsafe"
 
 	"godwit.example/godwit"
+	"godwit.example/godwit/bench/internal/room"
 	"godwit.example/godwit/load"
 )
 
@@ -31,7 +32,11 @@ func init() {
 			"pings off, the server's socket buffers 4 MiB and its table of peers as long as the connections need; a message is answered in C, a receipt in Go",
 		Mode: godwit.Ordered, Handshake: true, MaxConnections: enetMostPeers,
 		Serve:     serveENet,
-		Transport: func(addr netip.AddrPort, _ string) load.Transport { return &enetClient{addr: addr} },
+		Room:      serveENetRoom,
+		Transport: func(addr netip.AddrPort, _ string) load.Transport { return &enetClient{addr: addr, channels: 1} },
+		Members: func(_ *room.Load, addr netip.AddrPort, _ string) room.Transport {
+			return enetMembers{&enetClient{addr: addr, channels: enetRoomChannels}}
+		},
 	})
 }
 
@@ -39,7 +44,7 @@ func serveENet(ctx context.Context, answer Answer, ready func(netip.AddrPort, st
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var port C.uint16_t
-	s := C.server_open(enetAddress(listen.Addr()), &port)
+	s := C.server_open(enetAddress(listen.Addr()), &port, 1)
 	if s == nil {
 		return errors.New("no ENet host can be made")
 	}
@@ -89,8 +94,9 @@ func enetAddress(a netip.Addr) C.uint32_t {
 // enetClient has a host for each connection, because a host is a socket, and one
 // thread that serves them all.
 type enetClient struct {
-	addr netip.AddrPort
-	c    *C.client
+	addr     netip.AddrPort
+	channels C.int
+	c        *C.client
 
 	out     []byte // connection and size, 4 bytes each, and the message, again and again
 	waiting []int  // messages of each connection that have not been answered
@@ -104,7 +110,7 @@ const (
 
 func (t *enetClient) Connect(ctx context.Context, connections int) error {
 	t.waiting = make([]int, connections)
-	if t.c = C.client_new(C.int(connections)); t.c == nil {
+	if t.c = C.client_new(C.int(connections), t.channels); t.c == nil {
 		return errors.New("no memory for ENet hosts")
 	}
 	host := enetAddress(t.addr.Addr())
@@ -147,7 +153,9 @@ func (t *enetClient) Send(k int, p []byte) bool {
 	return true
 }
 
-func (t *enetClient) Drive(ctx context.Context, l *load.Load) error {
+func (t *enetClient) Drive(ctx context.Context, l *load.Load) error { return t.drive(ctx, l) }
+
+func (t *enetClient) drive(ctx context.Context, l spinner) error {
 	_, done := pauser() // for its thread: C waits on time
 	defer done()
 	for {

@@ -18,27 +18,28 @@ func init() {
 	const common = "the defaults of a user; keep-alive off and idle timeout 1 h where connections idle"
 	for _, v := range []struct {
 		name, about string
-		plain       bool
+		server      godwit.Config
 		serve       serveFunc
 		way         string
 	}{
-		{"godwit", "TLS 1.3 and AES-128-GCM; Handler.Message answers on the shard; " + common, false, serveHandler, wayHandler},
-		{"godwit-goroutine", "as godwit, but another goroutine answers what Handler.Message retains", false, serveGoroutine, wayGoroutine},
-		{"godwit-blocking", "as godwit, but a goroutine for each connection receives and answers", false, serveBlocking, wayBlocking},
-		{"godwit-plain", "as godwit, with Config.Plain: a checksum instead of encryption, after the same handshake", true, serveHandler, wayHandler},
+		{"godwit", "TLS 1.3 and AES-128-GCM; Handler.Message answers on the shard; " + common, godwit.Config{}, serveHandler, wayHandler},
+		{"godwit-sleep", "as godwit, with Tuning.Spin -1: a busy server sleeps when it has nothing to do, so that its CPU time is that of its work", godwit.Config{Tuning: godwit.Tuning{Spin: -1}}, serveHandler, wayHandler},
+		{"godwit-goroutine", "as godwit, but another goroutine answers what Handler.Message retains", godwit.Config{}, serveGoroutine, wayGoroutine},
+		{"godwit-blocking", "as godwit, but a goroutine for each connection receives and answers", godwit.Config{}, serveBlocking, wayBlocking},
+		{"godwit-plain", "as godwit, with Config.Plain: a checksum instead of encryption, after the same handshake", godwit.Config{Plain: true}, serveHandler, wayHandler},
 	} {
 		client := func(secret string) *godwit.Config {
 			pin, _ := godwit.ParsePin(secret)
-			return &godwit.Config{Pins: []godwit.Pin{pin}, Plain: v.plain, IdleTimeout: idleTimeout, KeepAlive: -1}
+			return &godwit.Config{Pins: []godwit.Pin{pin}, Plain: v.server.Plain, IdleTimeout: idleTimeout, KeepAlive: -1}
 		}
 		register(&Peer{
-			Name: v.name, About: v.about, Mode: godwit.Ordered, Encrypted: !v.plain, Handshake: true,
+			Name: v.name, About: v.about, Mode: godwit.Ordered, Encrypted: !v.server.Plain, Handshake: true,
 			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
-				return serveGodwit(ctx, v.plain, answer, v.serve, ready)
+				return serveGodwit(ctx, v.server, answer, v.serve, ready)
 			},
 			Client: client,
 			Room: func(ctx context.Context, app room.App, ready func(netip.AddrPort, string)) error {
-				return withConfig(v.plain, func(cfg *godwit.Config) error { return hold(ctx, cfg, v.way, app, ready) })
+				return withConfig(v.server, func(cfg *godwit.Config) error { return hold(ctx, cfg, v.way, app, ready) })
 			},
 			Members: func(l *room.Load, addr netip.AddrPort, secret string) room.Transport {
 				return newGodwitMembers(client(secret), l, addr)
@@ -50,8 +51,8 @@ func init() {
 // A serveFunc opens an endpoint that answers. closed, if it is not nil, is called when the endpoint is.
 type serveFunc func(cfg *godwit.Config, answer Answer) (e *godwit.Endpoint, closed func(), err error)
 
-func serveGodwit(ctx context.Context, plain bool, answer Answer, serve serveFunc, ready func(netip.AddrPort, string)) error {
-	return withConfig(plain, func(cfg *godwit.Config) error {
+func serveGodwit(ctx context.Context, cfg godwit.Config, answer Answer, serve serveFunc, ready func(netip.AddrPort, string)) error {
+	return withConfig(cfg, func(cfg *godwit.Config) error {
 		e, closed, err := serve(cfg, answer)
 		if err != nil {
 			return err
@@ -65,14 +66,15 @@ func serveGodwit(ctx context.Context, plain bool, answer Answer, serve serveFunc
 	})
 }
 
-// withConfig calls serve with the configuration of a server, which has an identity of its own.
-func withConfig(plain bool, serve func(*godwit.Config) error) error {
+// withConfig calls serve with cfg and what all servers have: one shard, and an identity of their own.
+func withConfig(cfg godwit.Config, serve func(*godwit.Config) error) error {
 	identity, err := os.MkdirTemp("", "godwit-bench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(identity)
-	return serve(&godwit.Config{Plain: plain, Shards: 1, Identity: identity, IdleTimeout: idleTimeout})
+	cfg.Shards, cfg.Identity, cfg.IdleTimeout = 1, identity, idleTimeout
+	return serve(&cfg)
 }
 
 // reply sends an answer. A peer that writes faster than it reads is sent away.

@@ -31,8 +31,8 @@ func init() {
 	} {
 		register(&Peer{
 			Name: v.name, About: v.about, Mode: godwit.Ordered, Encrypted: v.encrypted, Procs: 2,
-			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
-				return serveKCP(ctx, v.encrypted, answer, ready)
+			serveLinks: func(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
+				return serveKCP(ctx, v.encrypted, each, ready)
 			},
 			Transport: func(addr netip.AddrPort, secret string) load.Transport {
 				return &links{dial: func(context.Context, int) (link, error) { return dialKCP(addr, secret) }}
@@ -41,7 +41,7 @@ func init() {
 	}
 }
 
-func serveKCP(ctx context.Context, encrypted bool, answer Answer, ready func(netip.AddrPort, string)) error {
+func serveKCP(ctx context.Context, encrypted bool, each func(link), ready func(netip.AddrPort, string)) error {
 	secret := ""
 	if encrypted {
 		var key [aes.BlockSize]byte
@@ -69,7 +69,7 @@ func serveKCP(ctx context.Context, encrypted bool, answer Answer, ready func(net
 			return err
 		}
 		tuneKCP(s)
-		go answerLink(&streamLink{ReadWriteCloser: s}, answer)
+		go each(&streamLink{ReadWriteCloser: s})
 	}
 }
 

@@ -62,8 +62,8 @@ type hubMember struct {
 // place is where in the queue a sender's newest state is, if turn is that of the queue.
 type place struct{ turn, offset uint32 }
 
-// mostWaiting bounds what waits for a member, who is sent away beyond.
-const mostWaiting = 4 << 20
+// mostUnread bounds what waits for a member, who is sent away beyond.
+const mostUnread = 4 << 20
 
 func (h *hub) serve(l link) {
 	m := &hubMember{link: l, turn: 1, filled: make(chan struct{}, 1)}
@@ -127,7 +127,7 @@ func (m *hubMember) put(head *room.Header, p []byte) {
 	if head.Kind == room.State && m.replace(head.Member, p) {
 		return
 	}
-	if len(m.queue)+len(p) > mostWaiting {
+	if len(m.queue)+len(p) > mostUnread {
 		_ = m.Close() // its reader will leave
 		return
 	}

@@ -18,14 +18,14 @@ func init() {
 		&Peer{
 			Name: "quic-go", About: "quic-go 0.65.0, TLS 1.3 and AES-128-GCM; one bidirectional stream a connection, length-framed; GSO and MTU discovery on, as by default; idle timeout 1 h",
 			Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
-			Serve: func(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
+			serveLinks: func(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 				return serveQUIC(ctx, ready, func(c *quic.Conn) {
 					s, err := c.AcceptStream(ctx)
 					if err != nil {
 						_ = c.CloseWithError(0, "")
 						return
 					}
-					answerLink(quicStream(c, s), answer)
+					each(quicStream(c, s))
 				})
 			},
 			Transport: func(addr netip.AddrPort, secret string) load.Transport {

@@ -25,14 +25,14 @@ func init() {
 		Name: "sctp", About: "pion/sctp 1.12.1 over UDP, not encrypted (CRC-32C): ordered reliable messages on one stream of an association, MTU 1,452, else its defaults; " +
 			"the server's socket is shared out by remote address by this program, which reads it in batches",
 		Mode: godwit.Ordered, Handshake: true, Procs: 2, MaxMessage: sctpMaxMessage,
-		Serve: serveSCTP,
+		serveLinks: serveSCTP,
 		Transport: func(addr netip.AddrPort, _ string) load.Transport {
 			return &links{dial: func(ctx context.Context, _ int) (link, error) { return dialSCTP(ctx, addr) }}
 		},
 	})
 }
 
-func serveSCTP(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
+func serveSCTP(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 	socket, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(listen))
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func serveSCTP(ctx context.Context, answer Answer, ready func(netip.AddrPort, st
 			_ = a.Close()
 			return
 		}
-		answerLink(messageLink{&sctpConn{a: a, s: s}}, answer)
+		each(messageLink{&sctpConn{a: a, s: s}})
 	})
 	if ctx.Err() != nil {
 		return nil

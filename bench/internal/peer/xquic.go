@@ -15,14 +15,14 @@ func init() {
 		Name: "x-net-quic", About: "golang.org/x/net/quic 0.62.0, TLS 1.3 and AES-128-GCM; one bidirectional stream a connection, length-framed, flushed with each write; its buffers of 1 MiB; " +
 			"by its own words not tuned for performance; neither GSO nor MTU discovery; socket buffers as large as allowed; idle timeout 1 h",
 		Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
-		Serve: serveXQUIC,
+		serveLinks: serveXQUIC,
 		Transport: func(addr netip.AddrPort, secret string) load.Transport {
 			return &links{dial: func(ctx context.Context, _ int) (link, error) { return dialXQUIC(ctx, addr, secret) }}
 		},
 	})
 }
 
-func serveXQUIC(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
+func serveXQUIC(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 	cfg, secret, err := serverTLS()
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func serveXQUIC(ctx context.Context, answer Answer, ready func(netip.AddrPort, s
 				c.Abort(nil)
 				return
 			}
-			answerLink(&streamLink{ReadWriteCloser: xquicStream{s, func() { c.Abort(nil) }}}, answer)
+			each(&streamLink{ReadWriteCloser: xquicStream{s, func() { c.Abort(nil) }}})
 		}()
 	}
 }
