@@ -19,6 +19,7 @@ const (
 type Members struct {
 	load *Load
 	out  Transport
+	now  func() int64
 	buf  []byte
 	gap  float64 // nanoseconds between two sends
 
@@ -69,7 +70,7 @@ func newMembers(l *Load, out Transport, ready func()) *Members {
 		pairs *= l.Members
 	}
 	return &Members{
-		load: l, out: out, gap: l.gap(), ready: ready, welcome: make([]bool, l.Members), missing: l.Members, drain: drain,
+		load: l, out: out, now: Now, gap: l.gap(), ready: ready, welcome: make([]bool, l.Members), missing: l.Members, drain: drain,
 		seen: make([]pair, pairs), own: make([]member, l.Members),
 	}
 }
@@ -77,7 +78,7 @@ func newMembers(l *Load, out Transport, ready func()) *Members {
 // Turn sends what is due. Nothing more will be for the time of wait. done says that
 // all is over.
 func (m *Members) Turn() (wait time.Duration, done bool) {
-	now := Now()
+	now := m.now()
 	if m.missing > 0 {
 		return m.greet(now), false
 	}
@@ -170,7 +171,7 @@ func (m *Members) offer(k int, h *Header, measured bool) bool {
 }
 
 // Arrived says that messages came just now: one call for all that came together.
-func (m *Members) Arrived() { m.arrived = Now() }
+func (m *Members) Arrived() { m.arrived = m.now() }
 
 // Message takes a message that came to member k. It is not kept.
 func (m *Members) Message(k int, p []byte) {
@@ -207,7 +208,7 @@ func (m *Members) answered(k int, p []byte) {
 	}
 	m.welcome[k] = true
 	if m.missing--; m.missing == 0 {
-		m.start = Now() + int64(settle)
+		m.start = m.now() + int64(settle)
 	}
 }
 
