@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"godwit.example/godwit"
 	"godwit.example/godwit/load"
@@ -24,6 +25,9 @@ func (s *servers) compare(ctx context.Context, o *options, r *report, progress i
 		}{{"without", s.empty, &r.Without}, {"beside", s.full, &r.With}} {
 			if _, valid := p99(*side.runs); valid >= o.runs {
 				continue
+			}
+			if err := s.quiet(ctx); err != nil {
+				return err
 			}
 			run, err := s.live(ctx, o, side.server)
 			if err != nil {
@@ -42,6 +46,37 @@ func (s *servers) compare(ctx context.Context, o *options, r *report, progress i
 	if min(n, m) >= o.runs && without > 0 {
 		ratio := with / without
 		r.Ratio = &ratio
+	}
+	return nil
+}
+
+// A run begins when both servers have used less than a fiftieth of a CPU for so many seconds: examples/echo collects garbage and gives memory
+// back whenever it has fallen quiet, which takes seconds with a million connections, and the servers share a CPU. They are given a minute.
+const (
+	quietSeconds = 2
+	quietShare   = 0.02
+	mostLoud     = 60
+)
+
+func (s *servers) quiet(ctx context.Context) error {
+	var last time.Duration
+	quiet := 0
+	for i := 0; i < mostLoud && quiet < quietSeconds; i++ {
+		used := time.Duration(0)
+		for _, e := range []*process.Echo{s.full, s.empty} {
+			one, err := process.CPU(e.PID())
+			if err != nil {
+				return err
+			}
+			used += one
+		}
+		if quiet++; (used - last).Seconds() > quietShare {
+			quiet = 0
+		}
+		last = used
+		if err := process.Wait(ctx, time.Second); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type options struct {
 	conns, answers, dials, runs, attempts int
 	duration, window                      time.Duration
 	serverCPU, clientCPU                  int
+	memory                                int64
 	server, keep                          string
 	json, check                           bool
 
@@ -48,12 +49,13 @@ func (o *options) flags() {
 	flag.IntVar(&o.conns, "connections", 1_000_000, "idle connections")
 	flag.IntVar(&o.answers, "answers", 1000, "of those, picked at random, how many are sent a message in the end")
 	flag.IntVar(&o.dials, "dials", 8, "dials at once; a server asks a ninth from one network for a Retry, which costs a round trip more")
-	flag.IntVar(&o.runs, "runs", 3, "valid runs of live traffic, beside the connections and without")
-	flag.IntVar(&o.attempts, "attempts", 3, "runs that are made at most, as a multiple of -runs, to have so many valid ones")
+	flag.IntVar(&o.runs, "runs", 5, "valid runs of live traffic, beside the connections and without")
+	flag.IntVar(&o.attempts, "attempts", 2, "runs that are made at most, as a multiple of -runs, to have so many valid ones")
 	flag.DurationVar(&o.duration, "duration", 8*time.Second, "length of a run of live traffic")
 	flag.DurationVar(&o.window, "window", 10*time.Second, "how long the idle server's CPU time is measured")
 	flag.IntVar(&o.serverCPU, "server-cpu", 0, "CPU of the servers; -1 does not bind them")
 	flag.IntVar(&o.clientCPU, "client-cpu", 1, "CPU of the clients; -1 does not bind them")
+	flag.Int64Var(&o.memory, "gomemlimit", 3_800_000_000, "GOMEMLIMIT of the servers in bytes, which bounds what the garbage of handshakes takes; 0 is none")
 	flag.StringVar(&o.server, "server", "", "binary of the server, which takes its address as its only argument; empty builds examples/echo")
 	flag.StringVar(&o.keep, "keep", "", "file that the result is written to, as JSON")
 	flag.BoolVar(&o.json, "json", false, "print the JSON only")
@@ -170,7 +172,7 @@ func (s *servers) start(ctx context.Context, o *options, dir string) error {
 	if err != nil {
 		return err
 	}
-	place := process.Place{CPU: o.serverCPU, Procs: 1, State: filepath.Join(dir, "state")}
+	place := process.Place{CPU: o.serverCPU, Procs: 1, MemoryLimit: o.memory, State: filepath.Join(dir, "state")}
 	if s.full, err = process.StartEcho(ctx, place, binary); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ type setup struct {
 	ServerCPU     int    `json:"server_cpu"`
 	ClientCPU     int    `json:"client_cpu"`
 	GOMAXPROCS    int    `json:"gomaxprocs"`
+	GOMEMLIMIT    int64  `json:"server_gomemlimit_bytes"`
 	W2            string `json:"w2"`
 }
 
@@ -72,7 +73,7 @@ func newReport(o *options) *report {
 		Asked: min(o.answers, o.conns), Machine: machine(), Command: command(), Date: time.Now().UTC().Truncate(time.Second),
 		Setup: setup{
 			Server: server, Encrypted: true, Resumption: true, ClientSockets: 1, KeepAlive: "off", IdleTimeoutS: 3600,
-			ServerCPU: o.serverCPU, ClientCPU: o.clientCPU, GOMAXPROCS: 1,
+			ServerCPU: o.serverCPU, ClientCPU: o.clientCPU, GOMAXPROCS: 1, GOMEMLIMIT: o.memory,
 			W2: fmt.Sprintf("%d connections, %d B, %d messages/s in all, ordered, %v a run, beside the idle connections and with an empty server in turns",
 				load.DefaultConnections, load.DefaultSize, load.DefaultRate, o.duration),
 		},

@@ -36,6 +36,8 @@ type Place struct {
 	CPU   int    // that it is bound to; below 0 it is not
 	Procs int    // its GOMAXPROCS; 0 leaves that to it
 	State string // directory of development identities, so that the user's own are left alone
+
+	MemoryLimit int64 // its GOMEMLIMIT in bytes; 0 leaves that to it
 }
 
 // Command prepares a program.
@@ -47,6 +49,9 @@ func (p Place) Command(ctx context.Context, name string, args ...string) *exec.C
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+p.State)
 	if p.Procs > 0 {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS="+strconv.Itoa(p.Procs))
+	}
+	if p.MemoryLimit > 0 {
+		cmd.Env = append(cmd.Env, "GOMEMLIMIT="+strconv.FormatInt(p.MemoryLimit, 10))
 	}
 	return cmd
 }

@@ -107,6 +107,18 @@ func TestPlaceBindsToItsCPU(t *testing.T) {
 	}
 }
 
+func TestPlaceSetsTheRuntimesLimits(t *testing.T) {
+	text, err := Output(Place{CPU: -1, Procs: 3, MemoryLimit: 5_000_000, State: "/nowhere"}.Command(t.Context(), "env"))
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, want := range []string{"GOMAXPROCS=3\n", "GOMEMLIMIT=5000000\n", "XDG_STATE_HOME=/nowhere\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is not in the environment", want)
+		}
+	}
+}
+
 func TestProgramIsBuiltUnlessItIsGiven(t *testing.T) {
 	if given, err := Program(t.Context(), t.TempDir(), "mine", "godwit.example/godwit/examples/echo"); given != "mine" || err != nil {
 		t.Errorf("got %q, %v", given, err)
