@@ -33,7 +33,7 @@ func TestAFewConnectionsAreHeldAndAnswer(t *testing.T) {
 	}
 	o := &options{
 		conns: 40, answers: 30, dials: 8, runs: 1, attempts: 1, duration: 200 * time.Millisecond, window: 100 * time.Millisecond,
-		serverCPU: -1, clientCPU: -1, keep: filepath.Join(t.TempDir(), "idle.json"),
+		limit: time.Minute, serverCPU: -1, clientCPU: -1, keep: filepath.Join(t.TempDir(), "idle.json"),
 	}
 	var out, progress bytes.Buffer
 	if err := idle(t.Context(), o, &out, &progress); err != nil {
@@ -66,7 +66,7 @@ func TestAFewConnectionsAreHeldAndAnswer(t *testing.T) {
 
 func TestGoalsThatAreMissedAreNamed(t *testing.T) {
 	ratio := goalRatio
-	good := report{Connections: 1000, Anon: goalMemory, Asked: 10, Answered: 10, AnswerMax: goalAnswer, Ratio: &ratio}
+	good := report{Connections: 1000, Anon: goalMemory, Asked: 10, Answered: 10, AnswerMax: goalAnswer, Ratio: &ratio, RatioValid: true}
 	if err := good.goals(); err != nil {
 		t.Error(err)
 	}
@@ -76,7 +76,8 @@ func TestGoalsThatAreMissedAreNamed(t *testing.T) {
 		"answered": func(r *report) { r.Answered-- },
 		"last one": func(r *report) { r.AnswerMax++ },
 		"p99":      func(r *report) { r.Ratio = &more },
-		"valid":    func(r *report) { r.Ratio = nil },
+		"valid":    func(r *report) { r.RatioValid = false },
+		"too few":  func(r *report) { r.Ratio = nil },
 		"ended":    func(r *report) { r.Closed++ },
 	} {
 		bad := good
@@ -100,5 +101,28 @@ func TestOnlyValidRunsCount(t *testing.T) {
 	}
 	if m, n := p99(runs[1:2]); m != 0 || n != 0 {
 		t.Errorf("median %v of %d", m, n)
+	}
+}
+
+func TestARatioSaysWhetherItsRunsAreValid(t *testing.T) {
+	run := func(p99 float64, valid bool) *load.Result {
+		return &load.Result{Latency: load.Latency{P99: p99}, Valid: valid}
+	}
+	r := report{
+		With:    []*load.Result{run(600, true), run(800, false)},
+		Without: []*load.Result{run(300, true), run(700, false), run(9000, false)},
+	}
+	r.conclude(1)
+	if !r.RatioValid || r.ValidRuns != 1 || r.Ratio == nil || *r.Ratio != 2 {
+		t.Errorf("one valid run each: %+v", r)
+	}
+	r.conclude(2)
+	if r.RatioValid || r.ValidRuns != 1 || *r.Ratio != 1.4 { // of two complete rounds
+		t.Errorf("two valid runs are asked for: valid %v, %d, ratio %v", r.RatioValid, r.ValidRuns, *r.Ratio)
+	}
+	none := report{}
+	none.conclude(0)
+	if none.Ratio != nil || none.RatioValid {
+		t.Errorf("without live traffic: %+v", none)
 	}
 }

@@ -15,8 +15,10 @@ import (
 	"godwit.example/godwit/tools/internal/process"
 )
 
-// compare runs live traffic to the empty server and to the one that holds the connections, in turns, until there are enough valid runs of both.
+// compare runs live traffic to the empty server and to the one that holds the connections, in turns, until there are enough valid runs of both,
+// or no time is left for more.
 func (s *servers) compare(ctx context.Context, o *options, r *report, progress io.Writer) error {
+	defer r.conclude(o.runs)
 	for range o.runs * o.attempts {
 		for _, side := range []struct {
 			name   string
@@ -25,6 +27,9 @@ func (s *servers) compare(ctx context.Context, o *options, r *report, progress i
 		}{{"without", s.empty, &r.Without}, {"beside", s.full, &r.With}} {
 			if _, valid := p99(*side.runs); valid >= o.runs {
 				continue
+			}
+			if time.Since(s.began) > o.limit {
+				return nil
 			}
 			if err := s.quiet(ctx); err != nil {
 				return err
@@ -40,12 +45,6 @@ func (s *servers) compare(ctx context.Context, o *options, r *report, progress i
 			}
 			fmt.Fprintf(progress, "live traffic %s %d idle connections: p99 %.1f µs%s\n", side.name, r.Connections, run.Latency.P99, why)
 		}
-	}
-	with, n := p99(r.With)
-	without, m := p99(r.Without)
-	if min(n, m) >= o.runs && without > 0 {
-		ratio := with / without
-		r.Ratio = &ratio
 	}
 	return nil
 }

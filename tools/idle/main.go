@@ -32,7 +32,7 @@ const (
 // options are the flags.
 type options struct {
 	conns, answers, dials, runs, attempts int
-	duration, window                      time.Duration
+	duration, window, limit               time.Duration
 	serverCPU, clientCPU                  int
 	memory                                int64
 	server, keep                          string
@@ -53,6 +53,7 @@ func (o *options) flags() {
 	flag.IntVar(&o.attempts, "attempts", 2, "runs that are made at most, as a multiple of -runs, to have so many valid ones")
 	flag.DurationVar(&o.duration, "duration", 8*time.Second, "length of a run of live traffic")
 	flag.DurationVar(&o.window, "window", 10*time.Second, "how long the idle server's CPU time is measured")
+	flag.DurationVar(&o.limit, "limit", 18*time.Minute, "time from the beginning after which no further run of live traffic begins")
 	flag.IntVar(&o.serverCPU, "server-cpu", 0, "CPU of the servers; -1 does not bind them")
 	flag.IntVar(&o.clientCPU, "client-cpu", 1, "CPU of the clients; -1 does not bind them")
 	flag.Int64Var(&o.memory, "gomemlimit", 3_800_000_000, "GOMEMLIMIT of the servers in bytes, which bounds what the garbage of handshakes takes; 0 is none")
@@ -110,7 +111,10 @@ func idle(ctx context.Context, o *options, out, progress io.Writer) error {
 			return err
 		}
 	}
-	if o.check {
+	switch {
+	case r.Interrupted:
+		return errors.New("interrupted: the live traffic was not measured to its end")
+	case o.check:
 		return r.goals()
 	}
 	return nil
@@ -120,6 +124,7 @@ func idle(ctx context.Context, o *options, out, progress io.Writer) error {
 type servers struct {
 	full, empty *process.Echo
 	client      *client
+	began       time.Time
 }
 
 // measure does everything.
@@ -129,8 +134,7 @@ func measure(ctx context.Context, o *options, progress io.Writer) (*report, erro
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	began := time.Now()
-	var s servers
+	s := servers{began: time.Now()}
 	defer s.stop()
 	if err := s.start(ctx, o, dir); err != nil {
 		return nil, err
@@ -152,7 +156,11 @@ func measure(ctx context.Context, o *options, progress io.Writer) (*report, erro
 	}
 	r.Answered, r.AnswerMax, r.AnswerMedian = a.Answered, a.MaxMS, a.MedianMS
 	if err := s.compare(ctx, o, r, progress); err != nil {
-		return nil, err
+		if ctx.Err() == nil {
+			return nil, err
+		}
+		r.Interrupted, r.Took = true, time.Since(s.began).Seconds() // the memory of a million connections is known by then, which took its time
+		return r, nil
 	}
 	last, err := s.client.count()
 	if err != nil {
@@ -162,7 +170,7 @@ func measure(ctx context.Context, o *options, progress io.Writer) (*report, erro
 	if r.End, err = s.full.Memory(); err != nil {
 		return nil, err
 	}
-	r.Took = time.Since(began).Seconds()
+	r.Took = time.Since(s.began).Seconds()
 	return r, nil
 }
 
@@ -318,8 +326,8 @@ func (r *report) goals() error {
 		miss("%d of %d connections have answered within %.0f ms, the last one after %.1f", r.Answered, r.Asked, goalAnswer, r.AnswerMax)
 	}
 	switch {
-	case r.Ratio == nil:
-		miss("there are too few valid runs of live traffic")
+	case r.Ratio == nil || !r.RatioValid:
+		miss("there are too few valid runs of live traffic: %d", r.ValidRuns)
 	case *r.Ratio > goalRatio:
 		miss("p99 of live traffic is %.2f times that without the connections, the goal is %g", *r.Ratio, goalRatio)
 	}

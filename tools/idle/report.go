@@ -19,8 +19,11 @@ type report struct {
 	Anon        int64    `json:"rss_anon_bytes"` // of the server, while all connections are idle
 	Answered    int      `json:"answered"`       // within a second
 	AnswerMax   float64  `json:"answer_ms_max"`
-	Ratio       *float64 `json:"w2_p99_ratio"` // nil: too few valid runs
+	Ratio       *float64 `json:"w2_p99_ratio"` // nil: there was no live traffic
 
+	RatioValid         bool           `json:"w2_valid"` // the ratio is that of valid runs; else it is that of all rounds, too few of which are valid
+	ValidRuns          int            `json:"w2_valid_runs"`
+	Interrupted        bool           `json:"interrupted"`
 	Asked              int            `json:"asked"`
 	AnswerMedian       float64        `json:"answer_ms_median"`
 	BytesPerConnection float64        `json:"bytes_per_connection"`
@@ -116,6 +119,9 @@ func (r *report) write(w io.Writer) {
 	fmt.Fprintf(w, "live traffic: p99 %.1f µs beside them (%d valid runs of %d), %.1f µs without (%d of %d)", with, n, len(r.With), without, m, len(r.Without))
 	if r.Ratio != nil {
 		fmt.Fprintf(w, ", ratio %.2f", *r.Ratio)
+		if !r.RatioValid {
+			fmt.Fprint(w, " of all rounds, too few of which are valid")
+		}
 	}
 	fmt.Fprintln(w)
 	if err := r.goals(); err != nil {
@@ -125,17 +131,42 @@ func (r *report) write(w io.Writer) {
 	}
 }
 
+// conclude relates the 99th percentiles: those of the valid runs if there are so many on both sides, else those of all complete rounds, and says
+// which. What disturbs the machine disturbs both sides, since they take turns; how much of a ratio is left of that is for the reader to judge.
+func (r *report) conclude(runs int) {
+	with, n := p99(r.With)
+	without, m := p99(r.Without)
+	r.ValidRuns = min(n, m)
+	if r.RatioValid = r.ValidRuns >= max(runs, 1); !r.RatioValid {
+		rounds := min(len(r.With), len(r.Without))
+		with, without = median(r.With[:rounds]), median(r.Without[:rounds])
+	}
+	if without > 0 {
+		ratio := with / without
+		r.Ratio = &ratio
+	}
+}
+
 // p99 returns the median of the valid runs' 99th percentiles, and of how many.
-func p99(runs []*load.Result) (median float64, n int) {
-	var list []float64
+func p99(runs []*load.Result) (m float64, n int) {
+	var valid []*load.Result
 	for _, r := range runs {
 		if r.Valid {
-			list = append(list, r.Latency.P99)
+			valid = append(valid, r)
 		}
 	}
+	return median(valid), len(valid)
+}
+
+// median returns the median of the runs' 99th percentiles, 0 of none.
+func median(runs []*load.Result) float64 {
+	var list []float64
+	for _, r := range runs {
+		list = append(list, r.Latency.P99)
+	}
 	if len(list) == 0 {
-		return 0, 0
+		return 0
 	}
 	slices.Sort(list)
-	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2, len(list)
+	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
 }
