@@ -18,6 +18,11 @@ const (
 	// scanLimit bounds how many deadlines of a coarse bucket Next looks at.
 	scanLimit = 32
 
+	// visitLimit bounds how many entries one call of Expired looks at: with a
+	// million connections whose deadlines lie near each other, the others would
+	// wait until all of them are moved, or have fired.
+	visitLimit = 512
+
 	// Entries lie in chunks that never move: a table that doubled would hold everything up while a million of them are copied.
 	chunkBits = 9
 	chunkMask = 1<<chunkBits - 1
@@ -43,6 +48,9 @@ type Wheel struct {
 	chunks   []*[1 << chunkBits]entry
 	count    int
 	stats    Stats
+	limit    int    // visitLimit
+	left     uint32 // slot+1 of the first entry of a bucket that is being emptied; 0 = none is
+	leftHead int    // that bucket
 	occupied [levels]uint64
 	heads    [levels << digitBits]uint32 // slot+1 of the first entry; 0 = none
 }
@@ -63,7 +71,7 @@ type Stats struct {
 
 // New returns an empty wheel that stands at now.
 func New(now mono.Time) *Wheel {
-	return &Wheel{next: mono.Never, tick: uint64(now) >> tickShift}
+	return &Wheel{next: mono.Never, tick: uint64(now) >> tickShift, limit: visitLimit}
 }
 
 // Stats returns the counters.
@@ -74,9 +82,10 @@ func (w *Wheel) Len() int { return w.count }
 
 // Next returns when Expired should be called: mono.Never if no slot has a
 // deadline, else a time not later than the earliest deadline, and later than
-// the last call of Expired unless a deadline was set that had passed. It is
-// mostly exact; it is early, once each, for a deadline that was moved later,
-// and for one that lies far ahead in a crowded bucket.
+// the last call of Expired unless that has left something for the next one, or a
+// deadline was set that had passed. It is mostly exact; it is early, once each,
+// for a deadline that was moved later, and for one that lies far ahead in a
+// crowded bucket.
 func (w *Wheel) Next() mono.Time { return w.next }
 
 // Set gives the slot a deadline, in place of the one it had. mono.Never means
@@ -119,20 +128,29 @@ func (w *Wheel) Remove(slot uint32) {
 }
 
 // Expired appends the slots whose deadline is not later than now to dst, in
-// no particular order, and takes their deadlines away.
+// no particular order, and takes their deadlines away. It looks at a limited
+// number of entries: if Next is not later than now afterwards, there are more.
 func (w *Wheel) Expired(now mono.Time, dst []uint32) []uint32 {
 	if now < w.next {
 		return dst
 	}
-	for {
-		level, head, start := w.earliest()
-		if level < 0 || mono.Time(start<<tickShift) > now {
-			break
+	for budget := w.limit; ; {
+		if w.left == 0 {
+			level, head, start := w.earliest()
+			if level < 0 || mono.Time(start<<tickShift) > now {
+				break
+			}
+			w.tick = start
+			w.left, w.leftHead = w.heads[head], head
+			w.heads[head] = 0
+			w.occupied[level] &^= 1 << (head & digitMask)
 		}
-		w.tick = start
 		var unfinished bool
-		dst, unfinished = w.visit(level, head, now, dst)
-		if unfinished {
+		dst, unfinished, budget = w.visit(now, budget, dst)
+		if w.left != 0 {
+			return dst // next is not later than now, and stays
+		}
+		if unfinished && w.tick == uint64(now)>>tickShift {
 			break
 		}
 	}
@@ -141,16 +159,15 @@ func (w *Wheel) Expired(now mono.Time, dst []uint32) []uint32 {
 	return dst
 }
 
-// visit empties a bucket: entries that are due are appended to dst, others
-// move to where they belong. What belongs to this very bucket, which happens
-// only within the present tick, stays, and visit reports it.
-func (w *Wheel) visit(level, head int, now mono.Time, dst []uint32) (_ []uint32, unfinished bool) {
-	id := w.heads[head]
-	w.heads[head] = 0
-	w.occupied[level] &^= 1 << (head & digitMask)
-	for id != 0 {
+// visit takes entries, as many as the budget has, out of the bucket that is
+// being emptied: those that are due are appended to dst, others move to where
+// they belong. What belongs to this very bucket returns there, and visit reports
+// it: within the present tick that is the end of it, for nothing else is due.
+func (w *Wheel) visit(now mono.Time, budget int, dst []uint32) (_ []uint32, unfinished bool, rest int) {
+	for ; w.left != 0 && budget > 0; budget-- {
+		id := w.left
 		e := w.entry(id - 1)
-		following := e.next
+		w.left = e.next
 		e.armed = mono.Never
 		w.stats.Visited++
 		switch {
@@ -160,11 +177,13 @@ func (w *Wheel) visit(level, head int, now mono.Time, dst []uint32) (_ []uint32,
 			w.stats.Fired++
 			dst = append(dst, id-1)
 		case e.at != mono.Never:
-			unfinished = w.link(id, e) == head || unfinished
+			unfinished = w.link(id, e) == w.leftHead || unfinished
 		}
-		id = following
 	}
-	return dst, unfinished
+	if w.left != 0 {
+		w.entry(w.left - 1).prev = 0
+	}
+	return dst, unfinished, budget
 }
 
 // earliest returns the earliest occupied bucket and its first tick, or a
@@ -254,9 +273,12 @@ func (w *Wheel) unlink(e *entry) {
 	if e.next != 0 {
 		w.entry(e.next - 1).prev = e.prev
 	}
-	if e.prev != 0 {
+	switch {
+	case e.prev != 0:
 		w.entry(e.prev - 1).next = e.next
-	} else {
+	case w.left != 0 && w.entry(w.left-1) == e:
+		w.left = e.next
+	default:
 		head := w.headOf(e.armed)
 		w.heads[head] = e.next
 		if e.next == 0 {

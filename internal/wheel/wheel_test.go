@@ -27,6 +27,13 @@ func (w *Wheel) check(t interface{ Fatalf(string, ...any) }) {
 			prev, id = id, e.next
 		}
 	}
+	for id, prev := w.left, uint32(0); id != 0; linked++ {
+		e := w.entry(id - 1)
+		if e.prev != prev || e.armed == mono.Never {
+			t.Fatalf("slot %d is badly linked in the bucket that is being emptied: %+v behind %d", id-1, *e, prev)
+		}
+		prev, id = id, e.next
+	}
 	for slot := range uint32(len(w.chunks) << chunkBits) {
 		e := w.entry(slot)
 		if e.armed != mono.Never {
@@ -52,6 +59,8 @@ func TestWheelBehavesAsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := mono.Time(rapid.Int64Range(0, 1<<60).Draw(t, "start"))
 		w := New(now)
+		w.limit = rapid.IntRange(1, 80).Draw(t, "limit")
+		whole := rapid.Bool().Draw(t, "whole") // Expired is called until nothing is left
 		model := map[uint32]mono.Time{}
 		slot := rapid.Uint32Range(0, 60)
 		distance := func(t *rapid.T, label string) mono.Duration {
@@ -66,6 +75,15 @@ func TestWheelBehavesAsAMap(t *testing.T) {
 				}
 			}
 			got := w.Expired(now, nil)
+			for calls := 1; whole && w.Next() <= now; calls++ {
+				if calls > 1000 {
+					t.Fatalf("the next call is due at %d, which is not after %d, after a thousand of them", w.Next(), now)
+				}
+				got = w.Expired(now, got)
+			}
+			if !whole { // the rest has its turn later
+				due = slices.DeleteFunc(due, func(s uint32) bool { return !slices.Contains(got, s) })
+			}
 			slices.Sort(due)
 			slices.Sort(got)
 			if !slices.Equal(got, due) {
@@ -74,7 +92,7 @@ func TestWheelBehavesAsAMap(t *testing.T) {
 			for _, s := range due {
 				delete(model, s)
 			}
-			if w.Next() <= now {
+			if whole && w.Next() <= now {
 				t.Fatalf("the next call is due at %d, which is not after %d", w.Next(), now)
 			}
 		}
@@ -143,7 +161,7 @@ func TestWheelBehavesAsAMap(t *testing.T) {
 		})
 		// Whoever sleeps until Next each time gets there in few steps.
 		for steps := 0; len(model) > 0; steps++ {
-			if steps > 61*(levels+2) {
+			if steps > 61*(levels+2) && (whole || steps > 61*61*(levels+2)) {
 				t.Fatalf("%d deadlines are left after %d wake-ups", len(model), steps)
 			}
 			now = max(now, w.Next())
@@ -202,12 +220,14 @@ func TestACrowdFarAheadDoesNotKeepTheShardAwake(t *testing.T) {
 	for s := range uint32(slots) {
 		w.Set(s, mono.Time(60*mono.Second).Add(mono.Duration(s)*mono.Microsecond))
 	}
-	wakes := 0
+	wakes, last := 0, mono.Time(-1)
 	for w.Next() < mono.Time(60*mono.Second) {
+		if w.Next() != last { // not the rest of what was due
+			wakes, last = wakes+1, w.Next()
+		}
 		if fired := w.Expired(w.Next(), nil); len(fired) != 0 {
 			t.Fatalf("%v fired", fired)
 		}
-		wakes++
 	}
 	if wakes > levels {
 		t.Errorf("%d wake-ups before the first deadline", wakes)
@@ -297,6 +317,39 @@ func TestEntryIsWhereADeadlineLies(t *testing.T) {
 	w.Set(3, 77)
 	if e := (*entry)(w.Entry(3)); e == nil || e.at != 77 {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestACallLooksAtALimitedNumberOfEntries has many deadlines come up at the same time, first to be spread over the levels below and then to fire.
+func TestACallLooksAtALimitedNumberOfEntries(t *testing.T) {
+	w := New(0)
+	const slots = 20_000
+	at := mono.Time(3600 * mono.Second)
+	for s := range uint32(slots) {
+		w.Set(s, at)
+	}
+	fired, calls := 0, 0
+	for now := mono.Time(0); w.Len() > 0; calls++ {
+		now = max(now, w.Next())
+		before := w.Stats().Visited
+		n := len(w.Expired(now, nil))
+		if n > 0 && now < at {
+			t.Fatalf("%d fired early", n)
+		}
+		fired += n
+		if looked := w.Stats().Visited - before; looked > visitLimit+scanLimit*levels {
+			t.Fatalf("one call looked at %d entries", looked)
+		}
+		if calls%10 == 0 {
+			w.Remove(uint32(calls)) // out of the middle of whatever it is in
+			w.check(t)
+		}
+		if calls > 1000 {
+			t.Fatalf("%d are left after a thousand calls", w.Len())
+		}
+	}
+	if fired < slots-200 {
+		t.Errorf("%d fired", fired)
 	}
 }
 
