@@ -179,7 +179,8 @@ func bench(ctx context.Context, o *options, out, progress io.Writer) error {
 			if r.Floor != nil {
 				floor = fmt.Sprintf(" (floor %.1f)", *r.Floor)
 			}
-			fmt.Fprintf(progress, "%s, run %d: p99 %.1f µs%s, %.0f messages/s%s\n", s.Workload, round+1, r.Latency.P99, floor, r.MessagesPerSecond, why)
+			fmt.Fprintf(progress, "%s, run %d: p99 %.1f µs%s, %.0f messages/s, others ran: %s%s\n",
+				s.Workload, round+1, r.Latency.P99, floor, r.MessagesPerSecond, most(r.Others), why)
 		}
 	}
 	return report(out, all, o)

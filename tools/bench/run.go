@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -38,6 +39,8 @@ type result struct {
 
 	KernelDrops uint64   `json:"kernel_drops"`           // datagrams that the server's socket had no room for
 	Floor       *float64 `json:"floor_p99_us,omitempty"` // what the machine adds to messages that take no work
+
+	Others map[string]float64 `json:"others_ms_per_s,omitempty"` // who else ran, by name, unless it has ended meanwhile
 }
 
 const slack = 30 * time.Second // of a run beyond its measurements
@@ -70,11 +73,12 @@ func (o *options) run(ctx context.Context, w *workload) (*result, error) {
 			args = append(args, "--reference-cpus", strconv.Itoa(o.serverCPU))
 		}
 	}
+	before, start := readTasks(), time.Now()
 	text, err := process.Output(o.command(ctx, o.clientCPU, args...))
 	if err != nil {
 		return nil, err
 	}
-	r := &result{Floor: floor}
+	r := &result{Floor: floor, Others: readTasks(s.PID(), os.Getpid()).since(before, time.Since(start))}
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("godwit bench printed %q: %w", text, err)
 	}

@@ -143,6 +143,7 @@ var columns = []struct {
 	{"server µs/message", "%.3f", func(r *result) *float64 { return r.ServerPerMessage }},
 	{"server CPU %", "%.1f", func(r *result) *float64 { return r.ServerCPU }},
 	{"stolen CPU %", "%.1f", func(r *result) *float64 { return r.StolenCPU }},
+	{"others ms/s", "%.1f", (*result).others},
 	{"generator late µs", "%.1f", func(r *result) *float64 { return &r.GeneratorLateness }},
 }
 
