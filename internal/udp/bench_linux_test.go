@@ -97,6 +97,52 @@ func benchEcho(b *testing.B, r *roundTrip, segments int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(datagrams), "ns/datagram")
 }
 
+// BenchmarkTrains is what a server's system calls cost in workload W3 of docs/BENCHMARKS.md, without anything that is done with the bytes: batches
+// of 16 trains from as many sockets, four datagrams of 1,088 bytes each, are received and sent back.
+func BenchmarkTrains(b *testing.B) {
+	const sockets, segments, size = 16, 4, 1088
+	server := testServer(b, "127.0.0.1:0")
+	client := testEngine(b, Config{Client: true})
+	for range sockets {
+		if _, err := client.Connect(at(server, "127.0.0.1")); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var in, back ReadBatch
+	defer in.Free()
+	defer back.Free()
+	var out, reply WriteBatch
+	train := make([]byte, segments*size)
+	trains := 0
+	var reading, writing int64
+	for b.Loop() {
+		out.Outs = out.Outs[:0]
+		for i := range uint32(sockets) {
+			out.Outs = append(out.Outs, Out{Data: train, Segment: size, ECN: 2, Socket: i})
+		}
+		client.Write(&out)
+		start := cpuTime()
+		server.Read(&in)
+		reply.Outs = reply.Outs[:0]
+		for _, d := range in.Datagrams[:in.N] {
+			reply.Outs = append(reply.Outs, Out{Data: d.Data, Segment: d.Segment, Remote: d.Remote, Local: d.Local, ECN: 2})
+		}
+		read := cpuTime()
+		server.Write(&reply)
+		end := cpuTime()
+		reading += read - start
+		writing += end - read
+		trains += in.N
+		for client.Read(&back) > 0 && back.More {
+		}
+	}
+	if trains < b.N*sockets*9/10 {
+		b.Fatalf("%d trains of %d arrived", trains, b.N*sockets)
+	}
+	b.ReportMetric(float64(reading)/float64(trains), "read-ns/train")
+	b.ReportMetric(float64(writing)/float64(trains), "write-ns/train")
+}
+
 // cpuTime is what the process has used, in nanoseconds.
 func cpuTime() int64 {
 	var ts unix.Timespec
