@@ -180,6 +180,7 @@ static int look(client *c, int k) {
 		case ENET_EVENT_TYPE_CONNECT:
 			enet_peer_ping_interval(event.peer, PING_INTERVAL);
 			c->connected++;
+			soil(c, k); // the server waits for an acknowledgement, which is not sent yet
 			break;
 		case ENET_EVENT_TYPE_DISCONNECT:
 			c->failed = k;
