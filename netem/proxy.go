@@ -228,10 +228,11 @@ func (p *Proxy) turn() {
 	if now >= p.flows.check {
 		p.expire(now)
 	}
+	now = mono.Now()
 	if p.in.More {
+		p.engine.Wait(now, 0) // sees which other sockets have something; one that is never empty would starve them
 		return
 	}
-	now = mono.Now()
 	next := min(p.up.due.next(), p.down.due.next(), p.flows.check)
 	if blocked {
 		next = min(next, now.Add(blockedWait))

@@ -105,14 +105,13 @@ func (p *Proxy) take(w *way, now mono.Time, data []byte, h held) {
 // send gives the sockets what is due, in batches. It reports whether they were full.
 func (p *Proxy) send(w *way, now mono.Time) (blocked bool) {
 	for {
-		for len(w.sending) == 0 || len(w.out.Outs) < batch && len(w.sending) < maxSending {
-			if w.due.next() > now {
-				break
-			}
-			p.add(w, w.due.pop())
-		}
-		if len(w.sending) == 0 {
+		if len(w.sending) == 0 && w.due.next() > now {
 			return false
+		}
+		if len(w.sending) == 0 { // else what the sockets had no room for goes first
+			for len(w.out.Outs) < batch && len(w.sending) < maxSending && w.due.next() <= now {
+				p.add(w, w.due.pop())
+			}
 		}
 		if p.write(w); len(w.out.Outs) > 0 {
 			return true
@@ -124,7 +123,8 @@ func (p *Proxy) send(w *way, now mono.Time) (blocked bool) {
 // maxSending bounds the datagrams of one batch, which are late by as long as it takes.
 const maxSending = 512
 
-// add makes a datagram an entry of the batch, or the next segment of the last entry if the two were received side by side.
+// add makes a datagram an entry of the batch, or the next segment of the last entry if the two were received side by side and are due at the
+// same time.
 func (p *Proxy) add(w *way, a arrival) {
 	h := &p.slots[a.slot]
 	w.sending = append(w.sending, a)
@@ -133,13 +133,14 @@ func (p *Proxy) add(w *way, a arrival) {
 		return
 	}
 	if n := len(w.out.Outs); n > 0 && h.train != 0 {
-		before := &p.slots[w.sending[len(w.sending)-2].slot]
+		previous := w.sending[len(w.sending)-2]
+		before := &p.slots[previous.slot]
 		last := &w.out.Outs[n-1]
 		segment := last.Segment
 		if segment == 0 {
 			segment = len(last.Data)
 		}
-		if before.train == h.train && before.chunk == h.chunk && before.offset+before.size == h.offset &&
+		if previous.at == a.at && before.train == h.train && before.chunk == h.chunk && before.offset+before.size == h.offset &&
 			int(h.size) <= segment && len(last.Data)%segment == 0 {
 			last.Segment = segment
 			last.Data = last.Data[:len(last.Data)+int(h.size)]
