@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"time"
 
@@ -164,12 +163,8 @@ func (f *benchFlags) config(ctx context.Context, addr string) (*load.Config, err
 func (f *benchFlags) impair() (*godwit.Impair, error) {
 	var link godwit.Link
 	if f.loss != "" {
-		text, percent := strings.CutSuffix(f.loss, "%")
-		p, err := strconv.ParseFloat(text, 64)
-		if percent {
-			p /= 100
-		}
-		if err != nil || !(p >= 0 && p < 1) {
+		p, ok := parseShare(f.loss)
+		if !ok || p == 1 {
 			return nil, fmt.Errorf("--loss %s: it is a share such as 5%% or 0.05", f.loss)
 		}
 		link.Loss = p

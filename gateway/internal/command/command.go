@@ -67,12 +67,13 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 		Example: "  godwit serve                     serve echo on " + DefaultAddress + " with a development identity\n" +
 			"  godwit bench                     load that server and print latency, throughput and losses\n" +
 			"  godwit ping                      measure its round trip\n" +
-			"  godwit recv                      print messages; echo hello | godwit send sends one",
+			"  godwit recv                      print messages; echo hello | godwit send sends one\n" +
+			"  godwit netem --loss 5%           put a bad network in front of it",
 	}
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newBench(), newPing(), newSend(), newRecv())
+	root.AddCommand(newServe(), newBench(), newPing(), newSend(), newRecv(), newNetem())
 	return root
 }
 
