@@ -160,7 +160,7 @@ func (r *run) part(ctx context.Context, t transport, ready func() error) (*Part,
 		return nil, err
 	}
 	p := newPart(g)
-	p.Local, p.Spent = isLocal(t.remote()), spentBetween(&samples[0], &samples[1])
+	p.Local, p.Spent = c.local(t.remote()), spentBetween(&samples[0], &samples[1])
 	if r.handshake {
 		p.Handshakes = handshakes
 	}
@@ -213,6 +213,10 @@ func (r *run) report(what string, done, total time.Duration) {
 		f(what, min(max(done, 0), total), total)
 	}
 }
+
+// local reports whether the server runs on this machine, if need be in a network
+// namespace of its own.
+func (c *Config) local(remote netip.Addr) bool { return c.ServerPID != 0 || isLocal(remote) }
 
 // isLocal reports whether an address is one of this machine's.
 func isLocal(ip netip.Addr) bool {

@@ -193,4 +193,11 @@ func TestLoopbackIsLocal(t *testing.T) {
 			t.Errorf("%s: local %v", addr, got)
 		}
 	}
+	elsewhere := netip.MustParseAddr("192.0.2.1")
+	if c := (&Config{}); c.local(elsewhere) {
+		t.Error("a server elsewhere is local")
+	}
+	if c := (&Config{ServerPID: 1}); !c.local(elsewhere) {
+		t.Error("a process that is known is not local")
+	}
 }

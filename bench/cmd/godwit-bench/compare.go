@@ -90,8 +90,11 @@ func compare(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	here, missing := possible(ctx, o.workloads)
+	o.workloads = here
 	c := run.NewRecord(append([]string{"godwit-bench"}, args...), o.workloads, o.peers)
 	c.Quick = o.quick
+	c.NotHere = append(c.NotHere, missing...)
 	fmt.Fprintf(errOut, "%d peers, %d workloads, %d rounds: about %v\n", len(o.peers), len(o.workloads), o.runs, o.estimate().Round(time.Minute))
 	err = o.rounds(ctx, c, errOut)
 	c.Goals = c.Judge()
@@ -104,6 +107,18 @@ func compare(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err // what there is has been written
 	}
 	return c.WriteText(out)
+}
+
+// possible leaves out the workloads that this machine cannot run, and says why.
+func possible(ctx context.Context, list []run.Workload) (here []run.Workload, missing []peer.Absent) {
+	for _, w := range list {
+		if err := w.NotHere(ctx); err != nil {
+			missing = append(missing, peer.Absent{Name: w.Name, Why: err.Error()})
+			continue
+		}
+		here = append(here, w)
+	}
+	return here, missing
 }
 
 // overhead is what a run takes beside its load: handshakes, the last messages.

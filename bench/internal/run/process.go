@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,9 @@ type Banner struct {
 type Place struct {
 	CPU   int // that it is bound to; below 0 it is not
 	Procs int // its GOMAXPROCS; 0 leaves that to it
+
+	Netns  string     // its network namespace; empty is this process's
+	Listen netip.Addr // where a server listens; the zero address is loopback
 }
 
 // command prepares this program's own subcommands: every end of every peer is the
@@ -38,6 +42,9 @@ func (p Place) command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	name, err := os.Executable()
 	if err != nil {
 		return nil, err
+	}
+	if p.Netns != "" {
+		name, args = "ip", append([]string{"netns", "exec", p.Netns, name}, args...)
 	}
 	if p.CPU >= 0 {
 		name, args = "taskset", append([]string{"-c", strconv.Itoa(p.CPU), name}, args...)
@@ -61,7 +68,11 @@ type Server struct {
 
 // StartServer starts the server of a peer and waits until it listens.
 func StartServer(ctx context.Context, at Place, peer, app string) (*Server, error) {
-	cmd, err := at.command(ctx, "serve", peer, app)
+	args := []string{"serve", peer, app}
+	if at.Listen.IsValid() {
+		args = append(args, at.Listen.String())
+	}
+	cmd, err := at.command(ctx, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type Result struct {
 	// ServerPerByte is the server's CPU time for a byte of payload, in nanoseconds.
 	ServerPerByte *float64 `json:"server_ns_per_byte,omitempty"`
 	Memory        *Memory  `json:"memory,omitempty"` // of the server, beside idle connections
+	Wire          *Wire    `json:"wire,omitempty"`   // what crossed the cable, over a veth
 	Failed        string   `json:"failed,omitempty"` // why there is no result
 
 	Room *room.Figures `json:"room,omitempty"` // of a room
@@ -58,13 +59,24 @@ func (o *Options) Run(ctx context.Context, p *peer.Peer, w *Workload) *Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Duration+cfg.Warmup+limit)
 	defer cancel()
-	s, err := StartServer(ctx, Place{CPU: o.ServerCPU, Procs: 1}, p.Name, w.App)
+	server, client := Place{CPU: o.ServerCPU, Procs: 1}, Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}
+	if w.Veth {
+		v, err := openVeth(ctx)
+		if err != nil {
+			r.Failed = err.Error()
+			return r
+		}
+		defer v.Close()
+		server.Netns, server.Listen, client.Netns = v.server, vethServer, v.client
+		defer v.count(r)
+	}
+	s, err := StartServer(ctx, server, p.Name, w.App)
 	if err != nil {
 		r.Failed = err.Error()
 		return r
 	}
 	defer s.Stop()
-	if err := o.client(ctx, p, w, &cfg, s, r); err != nil {
+	if err := o.client(ctx, client, p, w, &cfg, s, r); err != nil {
 		r.Result, r.Failed = nil, err.Error()
 		if ctx.Err() != nil {
 			r.Failed = fmt.Sprintf("it took more than %v: %v", limit, err)
@@ -84,7 +96,7 @@ const settle = 2 * time.Second
 
 // client runs the client's process: it prints "finished" and waits, where memory
 // is to be read, and its result.
-func (o *Options) client(ctx context.Context, p *peer.Peer, w *Workload, cfg *load.Config, s *Server, r *Result) error {
+func (o *Options) client(ctx context.Context, at Place, p *peer.Peer, w *Workload, cfg *load.Config, s *Server, r *Result) error {
 	task, err := json.Marshal(Task{
 		Peer: p.Name, Server: s.Banner, PID: s.PID(), Memory: w.Memory, Connections: cfg.Connections, Size: cfg.Size, Rate: cfg.Rate,
 		Outstanding: cfg.Outstanding, Receipts: cfg.Receipts, Unhurried: cfg.Unhurried, Duration: cfg.Duration, Warmup: cfg.Warmup,
@@ -92,7 +104,7 @@ func (o *Options) client(ctx context.Context, p *peer.Peer, w *Workload, cfg *lo
 	if err != nil {
 		return err
 	}
-	cmd, err := Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}.command(ctx, "client", string(task))
+	cmd, err := at.command(ctx, "client", string(task))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ type Workload struct {
 	Room *room.Load
 	// Memory says that the server's memory beside these connections is the result.
 	Memory bool
+	// Veth puts both ends into network namespaces, with a cable between them.
+	Veth bool
 	// Long leaves it out of quick comparisons.
 	Long bool
 }
@@ -27,16 +30,21 @@ type Workload struct {
 var (
 	latencies = []*Figure{&p50, &p99, &p999, &perMessage, &serverCPU, &late}
 	crowds    = []*Figure{&anon, &handshakes}
+
+	throughput = []*Figure{&perMessage, &messages, &serverCPU, &p50, &p99}
+	bulk       = []*Figure{&volume, &perByte, &serverCPU}
 )
 
 // Workloads are the definitions of docs/BENCHMARKS.md.
 var Workloads = []Workload{
 	{Name: "W1", About: "1 connection, 64 B, 1 outstanding", App: "echo", Load: load.Config{Connections: 1, Size: 64, Outstanding: 1}, Figures: latencies},
 	{Name: "W2", About: "100 connections, 128 B, open loop of 20,000 messages a second", App: "echo", Load: load.Config{Connections: 100, Size: 128, Rate: 20_000}, Figures: latencies},
-	{Name: "W3", About: "100 connections, 64 B, 64 outstanding each", App: "echo", Load: load.Config{Connections: 100, Size: 64, Outstanding: 64}, Figures: []*Figure{&perMessage, &messages, &serverCPU, &p50, &p99}},
-	{Name: "W4", About: "1 connection, one way, 64 KiB messages, 32 outstanding", App: "sink", Load: load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}, Figures: []*Figure{&volume, &perByte, &serverCPU}},
+	{Name: "W3", About: "100 connections, 64 B, 64 outstanding each", App: "echo", Load: load.Config{Connections: 100, Size: 64, Outstanding: 64}, Figures: throughput},
+	{Name: "W4", About: "1 connection, one way, 64 KiB messages, 32 outstanding", App: "sink", Load: load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}, Figures: bulk},
 	{Name: "W5", About: "1,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(1000), Memory: true, Figures: crowds},
 	{Name: "W5-10k", About: "10,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(10_000), Memory: true, Long: true, Figures: crowds},
+	{Name: "W3v", Long: true, About: "100 connections, 64 B, 64 outstanding each; over a veth: MTU 1,500, no segmentation offload", Veth: true, App: "echo", Load: load.Config{Connections: 100, Size: 64, Outstanding: 64}, Figures: throughput},
+	{Name: "W4v", Long: true, About: "1 connection, one way, 64 KiB messages, 32 outstanding; over a veth: MTU 1,500, no segmentation offload", Veth: true, App: "sink", Load: load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}, Figures: bulk},
 }
 
 // crowd lets each of n connections echo ten messages.
@@ -70,4 +78,16 @@ func Named(names string) (list []Workload, unknown string) {
 		}
 	}
 	return list, ""
+}
+
+// NotHere says why a workload cannot run on this machine; nil if it can. It tries.
+func (w *Workload) NotHere(ctx context.Context) error {
+	if !w.Veth {
+		return nil
+	}
+	v, err := openVeth(ctx)
+	if err == nil {
+		v.Close()
+	}
+	return err
 }
