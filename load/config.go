@@ -71,6 +71,11 @@ type Config struct {
 	// is read from /proc then, and Varz is not asked.
 	ServerPID int
 
+	// Beside are other processes on this machine whose CPU time belongs to the load,
+	// such as a proxy's on the way to the server: it does not count as that of
+	// other programs.
+	Beside []int
+
 	// Finished, if it is set, is called when the load is over and before the
 	// connections are closed.
 	Finished func()

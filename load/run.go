@@ -182,9 +182,9 @@ func (r *run) watch(ctx context.Context, g *generator, start mono.Time) (s [2]sa
 	from := start.Add(c.Warmup)
 	end := from.Add(c.Duration)
 	r.wait(ctx, start, from.Add(-startDelay/2))
-	s[0] = takeSample(ctx, g, r.server)
+	s[0] = takeSample(ctx, g, r.server, c.Beside)
 	r.wait(ctx, start, end)
-	s[1] = takeSample(ctx, g, r.server)
+	s[1] = takeSample(ctx, g, r.server, c.Beside)
 	return s
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"godwit.example/godwit/internal/mono"
@@ -31,9 +32,9 @@ type serverFigures struct {
 // readServer reads a server's figures; ok is false if it cannot.
 type readServer func(context.Context) (f serverFigures, ok bool)
 
-func takeSample(ctx context.Context, g *generator, server readServer) sample {
-	s := sample{at: mono.Now(), echoed: g.echoed.Load(), machine: readMachine()}
-	s.own, s.ownOK = processCPU(0)
+func takeSample(ctx context.Context, g *generator, server readServer, beside []int) sample {
+	s := sampleProcesses(append(slices.Clone(beside), 0))
+	s.at, s.echoed = mono.Now(), g.echoed.Load()
 	if server != nil {
 		s.server, s.serverOK = server(ctx)
 	}

@@ -155,6 +155,7 @@ func (o *options) rounds(ctx context.Context, c *run.Record, errOut io.Writer) e
 
 // try runs until there is a valid run, and reports whether trying again is useless.
 func (o *options) try(ctx context.Context, c *run.Record, p *peer.Peer, w *run.Workload, round int, errOut io.Writer) (hopeless bool) {
+	o.Seed = uint64(round) + 1
 	for range o.attempts {
 		r := o.Run(ctx, p, w)
 		if ctx.Err() != nil {

@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// start runs a subcommand; serve and client are what compare starts itself.
+// start runs a subcommand; serve, client, members and netem are what compare starts itself.
 func start(ctx context.Context, args []string) error {
 	switch {
 	case (len(args) == 3 || len(args) == 4) && args[0] == "serve":
@@ -41,6 +41,8 @@ func start(ctx context.Context, args []string) error {
 		return run.Client(ctx, args[1], os.Stdin, os.Stdout)
 	case len(args) == 2 && args[0] == "members":
 		return run.Members(ctx, args[1], os.Stdout)
+	case len(args) == 2 && args[0] == "netem":
+		return run.Network(ctx, args[1], os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "list":
 		return list(os.Stdout)
 	case len(args) > 0 && args[0] == "largest":

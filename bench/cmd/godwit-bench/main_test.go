@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 
 // TestMain is also what this program is when the comparison starts it as an end of a peer.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "client") {
+	if len(os.Args) > 1 && slices.Contains([]string{"serve", "client", "netem"}, os.Args[1]) {
 		if err := start(context.Background(), os.Args[1:]); err != nil {
 			panic(err)
 		}

@@ -25,6 +25,8 @@ type Peer struct {
 	Encrypted bool
 	// Handshake says that opening a connection takes the server's part.
 	Handshake bool
+	// TCP says that it sends no datagrams of its own.
+	TCP bool
 	// MaxMessage is the largest message, 0 if there is no bound that matters here.
 	MaxMessage int
 	// MaxConnections is how many connections a server takes, 0 if there is no bound that matters here.

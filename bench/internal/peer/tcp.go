@@ -22,7 +22,7 @@ import (
 func init() {
 	register(
 		&Peer{
-			Name: "tcp", About: "net.TCPConn, length-framed, TCP_NODELAY; not encrypted", Mode: godwit.Ordered, Handshake: true, Procs: 2,
+			Name: "tcp", TCP: true, About: "net.TCPConn, length-framed, TCP_NODELAY; not encrypted", Mode: godwit.Ordered, Handshake: true, Procs: 2,
 			serveLinks: func(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 				l, err := net.Listen("tcp", listen.String())
 				if err != nil {
@@ -39,7 +39,7 @@ func init() {
 			},
 		},
 		&Peer{
-			Name: "tls", About: "crypto/tls 1.3 over TCP, length-framed, TCP_NODELAY", Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
+			Name: "tls", TCP: true, About: "crypto/tls 1.3 over TCP, length-framed, TCP_NODELAY", Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
 			serveLinks: func(ctx context.Context, each func(link), ready func(netip.AddrPort, string)) error {
 				cfg, secret, err := serverTLS()
 				if err != nil {

@@ -15,7 +15,7 @@ import (
 
 func init() {
 	register(&Peer{
-		Name: "websocket", About: "coder/websocket 1.8.15 over TLS 1.3, a binary message each, no compression", Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
+		Name: "websocket", TCP: true, About: "coder/websocket 1.8.15 over TLS 1.3, a binary message each, no compression", Mode: godwit.Ordered, Encrypted: true, Handshake: true, Procs: 2,
 		serveLinks: serveWebsocket,
 		Transport: func(addr netip.AddrPort, secret string) load.Transport {
 			return &links{dial: func(ctx context.Context, _ int) (link, error) { return dialWebsocket(ctx, addr, secret) }}

@@ -29,6 +29,8 @@ var (
 	p99  = Figure{Name: "p99 µs", Of: always(func(r *Result) float64 { return r.Latency.P99 }), Decimals: 1}
 	p999 = Figure{Name: "p99.9 µs", Of: always(func(r *Result) float64 { return r.Latency.P999 }), Decimals: 1}
 
+	longest = Figure{Name: "longest µs", Of: always(func(r *Result) float64 { return r.Latency.Max }), Decimals: 1}
+
 	messages = Figure{Name: "messages/s", Of: always(func(r *Result) float64 { return r.MessagesPerSecond }), More: true}
 	volume   = Figure{Name: "MB/s", Of: always(func(r *Result) float64 { return r.BytesPerSecond / 1e6 }), More: true}
 

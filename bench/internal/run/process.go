@@ -57,12 +57,14 @@ func (p Place) command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Server is a peer's server.
+// Server is a peer's server, or a proxy in front of it: a process that listens until
+// its standard input ends.
 type Server struct {
 	Banner
 
 	cmd   *exec.Cmd
 	stdin io.Closer
+	out   *bufio.Reader
 	said  bytes.Buffer
 }
 
@@ -72,6 +74,10 @@ func StartServer(ctx context.Context, at Place, peer, app string) (*Server, erro
 	if at.Listen.IsValid() {
 		args = append(args, at.Listen.String())
 	}
+	return startServer(ctx, at, "the server of "+peer, args...)
+}
+
+func startServer(ctx context.Context, at Place, what string, args ...string) (*Server, error) {
 	cmd, err := at.command(ctx, args...)
 	if err != nil {
 		return nil, err
@@ -90,13 +96,14 @@ func StartServer(ctx context.Context, at Place, peer, app string) (*Server, erro
 	}
 	late := time.AfterFunc(startTime, func() { _ = cmd.Process.Kill() })
 	defer late.Stop()
-	line, err := bufio.NewReader(out).ReadBytes('\n')
+	s.out = bufio.NewReader(out)
+	line, err := s.out.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &s.Banner)
 	}
 	if err != nil {
 		s.Stop()
-		return nil, fmt.Errorf("the server of %s does not start: %w\n%s", peer, err, s.said.String())
+		return nil, fmt.Errorf("%s does not start: %w\n%s", what, err, s.said.String())
 	}
 	return s, nil
 }
@@ -109,10 +116,10 @@ func bound(err error) error {
 	return err
 }
 
-// PID is the server's process.
+// PID is its number.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Stop ends the server and returns what it said on its standard error.
+// Stop ends it and returns what it said on its standard error.
 func (s *Server) Stop() string {
 	_ = s.stdin.Close()
 	late := time.AfterFunc(startTime, func() { _ = s.cmd.Process.Kill() })

@@ -129,7 +129,7 @@ func (r *Result) Faults(reliable bool) (list []string) {
 	if r.Room != nil {
 		list = append(list, r.Room.Misses...)
 	}
-	if most := float64(stall / time.Microsecond); r.Latency.Max > most && reliable {
+	if most := float64(stall / time.Microsecond); r.Latency.Max > most && reliable && r.Network == nil {
 		list = append(list, fmt.Sprintf("a message took %.0f ms", r.Latency.Max/1e3))
 	}
 	return list

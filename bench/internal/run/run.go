@@ -13,6 +13,7 @@ import (
 	"godwit.example/godwit/bench/internal/peer"
 	"godwit.example/godwit/bench/internal/room"
 	"godwit.example/godwit/load"
+	"godwit.example/godwit/netem"
 )
 
 // Result is what one run of a workload over a peer measured.
@@ -31,11 +32,14 @@ type Result struct {
 	Failed        string   `json:"failed,omitempty"` // why there is no result
 
 	Room *room.Figures `json:"room,omitempty"` // of a room
+	// Network is what the bad network on the way did.
+	Network *netem.Stats `json:"network,omitempty"`
 }
 
 // Options say where and how long.
 type Options struct {
 	ServerCPU, ClientCPU int
+	Seed                 uint64        // of bad networks: the same one loses the same datagrams
 	Duration, Warmup     time.Duration // of those workloads that do not set it
 }
 
@@ -53,30 +57,23 @@ func (o *Options) Run(ctx context.Context, p *peer.Peer, w *Workload) *Result {
 		r.Failed = fmt.Sprintf("messages of %d B do not fit: %s carries at most %d", w.Load.Size, p.Name, p.MaxMessage)
 		return r
 	}
+	if w.Path != nil && p.TCP {
+		r.Failed = "a bad network of datagrams carries no TCP"
+		return r
+	}
 	cfg := w.Load
 	if cfg.Duration == 0 {
 		cfg.Duration, cfg.Warmup = o.Duration, o.Warmup
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Duration+cfg.Warmup+limit)
 	defer cancel()
-	server, client := Place{CPU: o.ServerCPU, Procs: 1}, Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}
-	if w.Veth {
-		v, err := openVeth(ctx)
-		if err != nil {
-			r.Failed = err.Error()
-			return r
-		}
-		defer v.Close()
-		server.Netns, server.Listen, client.Netns = v.server, vethServer, v.client
-		defer v.count(r)
-	}
-	s, err := StartServer(ctx, server, p.Name, w.App)
+	e, err := o.open(ctx, p, w, r)
 	if err != nil {
 		r.Failed = err.Error()
 		return r
 	}
-	defer s.Stop()
-	if err := o.client(ctx, client, p, w, &cfg, s, r); err != nil {
+	defer e.close()
+	if err := o.client(ctx, e, p, w, &cfg, r); err != nil {
 		r.Result, r.Failed = nil, err.Error()
 		if ctx.Err() != nil {
 			r.Failed = fmt.Sprintf("it took more than %v: %v", limit, err)
@@ -96,15 +93,15 @@ const settle = 2 * time.Second
 
 // client runs the client's process: it prints "finished" and waits, where memory
 // is to be read, and its result.
-func (o *Options) client(ctx context.Context, at Place, p *peer.Peer, w *Workload, cfg *load.Config, s *Server, r *Result) error {
+func (o *Options) client(ctx context.Context, e *ends, p *peer.Peer, w *Workload, cfg *load.Config, r *Result) error {
 	task, err := json.Marshal(Task{
-		Peer: p.Name, Server: s.Banner, PID: s.PID(), Memory: w.Memory, Connections: cfg.Connections, Size: cfg.Size, Rate: cfg.Rate,
+		Peer: p.Name, Server: e.target, PID: e.server.PID(), Beside: e.beside, Memory: w.Memory, Connections: cfg.Connections, Size: cfg.Size, Rate: cfg.Rate,
 		Outstanding: cfg.Outstanding, Receipts: cfg.Receipts, Unhurried: cfg.Unhurried, Duration: cfg.Duration, Warmup: cfg.Warmup,
 	})
 	if err != nil {
 		return err
 	}
-	cmd, err := at.command(ctx, "client", string(task))
+	cmd, err := e.client.command(ctx, "client", string(task))
 	if err != nil {
 		return err
 	}
@@ -133,7 +130,7 @@ func (o *Options) client(ctx context.Context, at Place, p *peer.Peer, w *Workloa
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			m, err := MemoryOf(s.PID())
+			m, err := MemoryOf(e.server.PID())
 			if err != nil {
 				return err
 			}
@@ -158,7 +155,8 @@ func (o *Options) client(ctx context.Context, at Place, p *peer.Peer, w *Workloa
 type Task struct {
 	Peer   string
 	Server Banner
-	PID    int // of the server
+	PID    int   // of the server
+	Beside []int // of what is on the way
 	Memory bool
 
 	Connections, Size, Outstanding int
@@ -183,7 +181,7 @@ func Client(ctx context.Context, task string, in io.Reader, out io.Writer) error
 	}
 	cfg := load.Config{
 		Connections: t.Connections, Size: t.Size, Rate: t.Rate, Outstanding: t.Outstanding, Receipts: t.Receipts, Unhurried: t.Unhurried,
-		Duration: t.Duration, Warmup: t.Warmup, ServerPID: t.PID,
+		Duration: t.Duration, Warmup: t.Warmup, ServerPID: t.PID, Beside: t.Beside,
 	}
 	lines := json.NewEncoder(out)
 	if t.Memory {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ type Workload struct {
 	Memory bool
 	// Veth puts both ends into network namespaces, with a cable between them.
 	Veth bool
+	// Path is the network between both ends; nil is none but the system's.
+	Path *Path
 	// Long leaves it out of quick comparisons.
 	Long bool
 }
@@ -33,6 +36,7 @@ var (
 
 	throughput = []*Figure{&perMessage, &messages, &serverCPU, &p50, &p99}
 	bulk       = []*Figure{&volume, &perByte, &serverCPU}
+	recovery   = []*Figure{&p50, &p99, &longest, &perMessage, &late}
 )
 
 // Workloads are the definitions of docs/BENCHMARKS.md.
@@ -45,6 +49,12 @@ var Workloads = []Workload{
 	{Name: "W5-10k", About: "10,000 connections, each echoed 10 messages of 64 B, idle 2 s", App: "echo", Load: crowd(10_000), Memory: true, Long: true, Figures: crowds},
 	{Name: "W3v", Long: true, About: "100 connections, 64 B, 64 outstanding each; over a veth: MTU 1,500, no segmentation offload", Veth: true, App: "echo", Load: load.Config{Connections: 100, Size: 64, Outstanding: 64}, Figures: throughput},
 	{Name: "W4v", Long: true, About: "1 connection, one way, 64 KiB messages, 32 outstanding; over a veth: MTU 1,500, no segmentation offload", Veth: true, App: "sink", Load: load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}, Figures: bulk},
+	far("W6a", aboutSingle, "echo", 0, farSingle, recovery),
+	far("W6a", aboutSingle, "echo", 1, farSingle, recovery),
+	far("W6a", aboutSingle, "echo", 5, farSingle, recovery),
+	far("W6b", aboutBulk, "sink", 0, farBulk, bulk),
+	far("W6b", aboutBulk, "sink", 1, farBulk, bulk),
+	far("W6b", aboutBulk, "sink", 5, farBulk, bulk),
 }
 
 // crowd lets each of n connections echo ten messages.
@@ -90,4 +100,22 @@ func (w *Workload) NotHere(ctx context.Context) error {
 		v.Close()
 	}
 	return err
+}
+
+var (
+	farSingle = load.Config{Connections: 10, Size: 128, Rate: 1000, Unhurried: true} // network.stop judges lateness
+	farBulk   = load.Config{Connections: 1, Size: 64 << 10, Outstanding: 32, Receipts: true}
+)
+
+const (
+	aboutSingle = "10 connections, 128 B, open loop of 1,000 messages a second"
+	aboutBulk   = "1 connection, one way, 64 KiB messages, 32 outstanding"
+)
+
+// far is a load over 10 ms one way, with a loss in percent.
+func far(name, about, app string, loss int, l load.Config, figures []*Figure) Workload {
+	return Workload{
+		Name: fmt.Sprintf("%s-%d", name, loss), About: fmt.Sprintf("%s; 10 ms and %d %% loss each way", about, loss), App: app, Load: l, Figures: figures,
+		Path: &Path{Delay: 10 * time.Millisecond, Loss: float64(loss) / 100}, Long: true,
+	}
 }
