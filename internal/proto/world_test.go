@@ -187,9 +187,10 @@ func eachAck(payload []byte, f func(ranges []wire.AckRange)) {
 	}
 }
 
-// writes checks that an ACK names every packet that arrived, but for those of which the peer has heard.
+// writes checks that an ACK names every packet that arrived, but for those of which the peer has heard. Who is closing does not
+// note what arrives any more, and may send what it would have acknowledged with its CLOSE.
 func (z *citizen) writes(pk *wire.Packet) {
-	if !z.w.honest {
+	if !z.w.honest || z.s.c.State() >= StateClosing {
 		return
 	}
 	eachAck(pk.Payload, func(ranges []wire.AckRange) {
