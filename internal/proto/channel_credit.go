@@ -63,6 +63,9 @@ func (m *messages) consumed(_ mono.Time, channel uint16, payload int) {
 
 // giveBack returns credit to the peer, and has it told when that matters.
 func (m *messages) giveBack(ch *channel, cost uint64) {
+	if cost == 0 {
+		return // a SKIP of what never took credit raises no limit, and a peer that waits needs one that is raised
+	}
 	ch.consumed += cost
 	m.consumedTotal += cost
 	if ch.consumed >= ch.advertNext {
@@ -92,8 +95,9 @@ func (m *messages) appendControl(w *packetWriter) {
 		}
 		if ch.due&dueMax != 0 {
 			m.unwant(ch, dueMax)
-			ch.advertised = max(ch.advertised, min(ch.consumed+m.channelWindow(ch), wire.MaxVarint))
-			ch.peerBlocked = false
+			if limit := min(ch.consumed+m.channelWindow(ch), wire.MaxVarint); limit > ch.advertised {
+				ch.advertised, ch.peerBlocked = limit, false
+			}
 			m.setChannelAdvertNext(ch)
 			w.b = wire.AppendMaxChannel(w.b, uint64(ch.number), ch.advertised)
 			w.log.add(record{kind: recMaxChannel, channel: uint16(ch.number), id: ch.advertised})
@@ -117,8 +121,11 @@ const maxControlFrame = 1 + 2 + 8 + 8
 func (m *messages) appendConnectionControl(w *packetWriter) {
 	if m.due&dueMax != 0 && w.room() >= maxControlFrame {
 		m.unwantAll(dueMax)
-		m.advertised = max(m.advertised, min(m.consumedTotal+m.dataWindow(), wire.MaxVarint))
-		m.peerBlocked = false
+		// A limit that is only repeated, for its packet counts as lost, is no answer to BLOCKED: the peer ignores it and says BLOCKED
+		// once a limit, so forgetting here that it waits would leave it waiting. The same goes for a channel and a stream.
+		if limit := min(m.consumedTotal+m.dataWindow(), wire.MaxVarint); limit > m.advertised {
+			m.advertised, m.peerBlocked = limit, false
+		}
 		m.setAdvertNext()
 		w.b = wire.AppendMaxData(w.b, m.advertised)
 		w.log.add(record{kind: recMaxData, id: m.advertised})

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"strings"
 	"testing"
 
 	"godwit.example/godwit/internal/mono"
@@ -64,6 +65,94 @@ func TestBlockedIsSaidOncePerLimitAndRepeatedWhenLost(t *testing.T) {
 	d.isFrames(d.a.packet(1300), "2:0+1 blocked 3065")
 	d.a.lost(list[0])
 	d.isFrames(d.a.packet(1300), "0:0+1")
+}
+
+// A peer that says BLOCKED says so once a limit. A limit that is repeated, as its packet counts as lost, or a SKIP that gives nothing
+// back is no answer to it: the credit that comes next is to be announced at once, though it is less than half a window.
+func TestALimitThatIsOnlyRepeatedIsNoAnswerToBlocked(t *testing.T) {
+	for _, prefix := range []string{"", "0:"} {
+		d := newDuo(t, func(c *Config) {
+			c.MaxMessageSize = 3000
+			c.Params.InitialMaxChannel, c.Params.InitialMaxData = 4000, 4000
+			if prefix == "" {
+				c.Params.InitialMaxChannel = 100_000
+			} else {
+				c.Params.InitialMaxData = 100_000
+			}
+		})
+		d.a.say(0, big(0, 2000))
+		p := d.a.packet(3500)
+		d.b.get(p)
+		d.a.acked(p)
+		first := d.b.packet(1200)
+		d.isFrames(first, prefix+"max 6032")
+		d.a.get(first)
+		d.b.hold = true
+		d.a.say(0, big(0, 1500))
+		d.a.say(0, big(0, 3000), ttl(5*mono.Millisecond))
+		d.a.say(0, big(0, 3000))
+		p = d.a.packet(3500)
+		d.isFrames(p, "0:1+1 "+prefix+"blocked 6032")
+		d.b.get(p)
+		d.a.acked(p)
+		d.b.lost(first)
+		again := d.b.packet(1200)
+		d.isFrames(again, prefix+"max 6032")
+		d.a.get(again)
+		d.now = d.now.Add(6 * mono.Millisecond)
+		d.a.handleTimeout(d.now)
+		p = d.a.packet(3500)
+		d.isFrames(p, "0:skip 2")
+		d.b.get(p)
+		if d.b.wantsToSend() {
+			t.Fatal("a SKIP that gives nothing back has a limit said again")
+		}
+		d.b.consumed(d.now, 0, 1500)
+		if !d.b.wantsToSend() {
+			t.Fatalf("%q: the peer waits for ever: its BLOCKED was taken as answered", prefix)
+		}
+		p = d.b.packet(1200)
+		d.isFrames(p, prefix+"max 7564")
+		d.a.get(p)
+		d.isFrames(d.a.packet(3500), "0:3+1")
+	}
+}
+
+// BLOCKED is lost, and what was stalled expires before that is known or before it is repeated: the next message that stalls at the same
+// limit has to say so.
+func TestBlockedThatWasLostIsSaidByTheNextToStall(t *testing.T) {
+	for _, prefix := range []string{"", "0:"} {
+		for _, lostFirst := range []bool{false, true} {
+			d := newDuo(t, func(c *Config) {
+				c.MaxMessageSize = 3000
+				c.Params.InitialMaxChannel, c.Params.InitialMaxData = 4000, 4000
+				if prefix == "" {
+					c.Params.InitialMaxChannel = 100_000
+				}
+			})
+			d.a.say(0, big(0, 2000))
+			d.a.packets(3500)
+			d.a.say(0, big(0, 3000), ttl(5*mono.Millisecond))
+			p := d.a.packet(3500)
+			d.isFrames(p, prefix+"blocked 4000")
+			d.now = d.now.Add(6 * mono.Millisecond)
+			if lostFirst {
+				d.a.lost(p)
+			}
+			d.a.handleTimeout(d.now)
+			if !lostFirst {
+				d.a.lost(p)
+			}
+			d.a.say(0, big(0, 3000))
+			said := ""
+			for _, p := range d.a.packets(3500) {
+				said += frameWords(t, p) + " "
+			}
+			if !strings.Contains(said, prefix+"blocked 4000") {
+				t.Errorf("%q, lost first: %v: the peer is not told: %s", prefix, lostFirst, said)
+			}
+		}
+	}
 }
 
 func TestHalfAWindowIsAnnouncedUnasked(t *testing.T) {

@@ -39,6 +39,7 @@ func (m *messages) onLost(_ mono.Time, r *record) {
 		return
 	case recBlocked:
 		if r.id == m.limit {
+			m.blockedAt = 0 // if nothing is stalled now, what stalls next at this limit has to say so
 			m.unblamed()
 		}
 		return
@@ -62,8 +63,11 @@ func (m *messages) onLost(_ mono.Time, r *record) {
 			m.want(ch, dueMax)
 		}
 	case recChannelBlocked:
-		if r.id == ch.limit && ch.waits == waitCredit {
-			m.want(ch, dueBlocked)
+		if r.id == ch.limit {
+			ch.blockedAt = 0 // as above
+			if ch.waits == waitCredit {
+				m.want(ch, dueBlocked)
+			}
 		}
 	}
 }

@@ -157,8 +157,9 @@ func (st *streams) appendControl(w *packetWriter) {
 		switch due := s.due & -s.due; due {
 		case dueMax:
 			if s.final == noOffset {
-				s.advertised = max(s.advertised, min(s.consumed+st.window(), wire.MaxVarint))
-				s.peerBlocked = false
+				if limit := min(s.consumed+st.window(), wire.MaxVarint); limit > s.advertised {
+					s.advertised, s.peerBlocked = limit, false
+				}
 				st.setAdvertNext(s)
 				w.b = wire.AppendMaxChannel(w.b, s.id, s.advertised)
 				w.log.add(streamRecord(recStreamMax, s.id, 0, s.advertised))
@@ -412,8 +413,11 @@ func (st *streams) onLost(r *record) {
 			st.want(s, dueMax)
 		}
 	case recStreamBlocked:
-		if r.id == s.limit && s.waits == waitCredit {
-			st.want(s, dueBlocked)
+		if r.id == s.limit {
+			s.blockedAt = 0 // it may wait to be announced again at the moment, and stalls after that
+			if s.waits == waitCredit {
+				st.want(s, dueBlocked)
+			}
 		}
 	}
 }
