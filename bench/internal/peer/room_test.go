@@ -51,7 +51,7 @@ func checkRoom(t *testing.T, p *Peer, l *room.Load) {
 	}()
 	select {
 	case members := <-up:
-		r, f, err := room.Run(ctx, l, members, os.Getpid())
+		r, f, err := room.Run(ctx, l, members, os.Getpid(), "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,6 +59,7 @@ type tally struct {
 	deliveries                   uint64 // that arrived while measuring, whenever they were due
 	allReliable, allReliableSent uint64 // of the whole load
 	corrupted, repeated          uint64 // repeated are some of the corrupted
+	said, heard                  uint64 // bytes of messages to the server and from it, of the whole load
 	firstFault                   string
 
 	latency, lateness, staleness histogram
@@ -161,6 +162,9 @@ func (m *Members) send(i uint64, due, now int64) {
 func (m *Members) offer(k int, h *Header, measured bool) bool {
 	m.buf = h.Append(m.buf[:0], m.load.Size)
 	ok := m.out.Send(k, h.Kind, m.buf)
+	if ok {
+		m.said += uint64(len(m.buf))
+	}
 	if measured {
 		m.planned++
 		if ok {
@@ -189,6 +193,9 @@ func (m *Members) Message(k int, p []byte) {
 			m.fault(k, err.Error())
 		}
 		return
+	}
+	if m.from > 0 {
+		m.heard += uint64(len(p))
 	}
 	if m.from > 0 && m.arrived >= m.from && m.arrived < m.end {
 		m.deliveries++

@@ -26,6 +26,8 @@ type Figures struct {
 	// ClientCPU is what all members together used of one CPU, in percent. Near 100
 	// it is they that bound the room.
 	ClientCPU *float64 `json:"client_cpu_percent"`
+	// Wire is what crossed the cable, if there is one.
+	Wire *Wire `json:"load_wire,omitempty"`
 	// Misses say which criteria were not met; none if the room was in order.
 	Misses []string `json:"misses,omitempty"`
 }
@@ -38,8 +40,9 @@ const (
 	busyClient  = 90                   // percent
 )
 
-// Run loads a server and judges it. serverPID is the server's process.
-func Run(ctx context.Context, l *Load, t Transport, serverPID int) (*load.Result, *Figures, error) {
+// Run loads a server and judges it. serverPID is the server's process, device the
+// interface on the way to it, if its traffic is to be counted.
+func Run(ctx context.Context, l *Load, t Transport, serverPID int, device string) (*load.Result, *Figures, error) {
 	defer t.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -47,7 +50,14 @@ func Run(ctx context.Context, l *Load, t Transport, serverPID int) (*load.Result
 		return nil, nil, err
 	}
 	begun, watched := make(chan struct{}), make(chan used, 1)
-	m := newMembers(l, t, func() { close(begun) })
+	var before Wire
+	var counted error
+	m := newMembers(l, t, func() {
+		if device != "" {
+			before, counted = readWire(device)
+		}
+		close(begun)
+	})
 	go func() {
 		select {
 		case <-begun:
@@ -71,6 +81,14 @@ func Run(ctx context.Context, l *Load, t Transport, serverPID int) (*load.Result
 		return nil, nil, err
 	}
 	r, f := m.result(&u)
+	if device != "" {
+		after, err := readWire(device)
+		if err = errors.Join(counted, err); err != nil {
+			return nil, nil, err
+		}
+		f.Wire = after.since(&before)
+		f.Wire.ToServer.Payload, f.Wire.FromServer.Payload = m.said, m.heard
+	}
 	return r, f, nil
 }
 

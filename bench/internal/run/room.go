@@ -45,10 +45,24 @@ var (
 		}
 		return r.Room.ClientCPU
 	}}
+	perByteOfMessages = wireFigure("B on the wire/B", 3, (*room.Wire).Each)
+	fromServer        = wireFigure("server's B/datagram", 1, func(w *room.Wire) float64 { return w.FromServer.Overhead() })
+	toServer          = wireFigure("members' B/datagram", 1, func(w *room.Wire) float64 { return w.ToServer.Overhead() })
 	// deliveries are the figures of rooms. A message is what arrived at one member: of an
 	// authority that is a tick of one client.
 	deliveries = []*Figure{&perMessage, &messages, &serverCPU, &clientCPU, &stale, &p99, &late}
+	traffic    = []*Figure{&perByteOfMessages, &fromServer, &toServer, &messages, &perMessage, &stale}
 )
+
+func wireFigure(name string, decimals int, of func(*room.Wire) float64) Figure {
+	return Figure{Name: name, Decimals: decimals, Of: func(r *Result) *float64 {
+		if r.Room == nil || r.Room.Wire == nil {
+			return nil
+		}
+		v := of(r.Room.Wire)
+		return &v
+	}}
+}
 
 // rooms are the workloads of rooms. What a server's work costs is seen with
 // godwit-sleep: a shard that is busy looks for more work instead of sleeping, which
@@ -61,7 +75,14 @@ var rooms = []Workload{
 	{Name: "W8-4000", About: "as W8, with states of 4,000 B", Room: authority(4000), Figures: deliveries, Long: true},
 }
 
-func init() { Workloads = append(Workloads, rooms...) }
+// Each of them also runs over a veth, where the bytes on the wire are counted.
+func init() {
+	for _, w := range rooms {
+		w.Name, w.About, w.Figures, w.Veth = w.Name+"v", w.About+"; over a veth: MTU 1,500, no segmentation offload", traffic, true
+		rooms = append(rooms, w)
+	}
+	Workloads = append(Workloads, rooms...)
+}
 
 // withMembers is the workload of a name such as W7@100: a room of so many members.
 func withMembers(name string) (w Workload, ok bool) {
@@ -84,7 +105,8 @@ func withMembers(name string) (w Workload, ok bool) {
 // memberArgs is what the members' process needs to know.
 type memberArgs struct {
 	Peer, Addr, Secret string
-	Server             int // its process
+	Server             int    // its process
+	Device             string // the way to it, if that is counted
 	Load               room.Load
 }
 
@@ -109,13 +131,25 @@ func (o *Options) runRoom(ctx context.Context, p *peer.Peer, w *Workload) *Resul
 	l.Duration, l.Warmup = o.Duration, o.Warmup
 	ctx, cancel := context.WithTimeout(ctx, l.Duration+l.Warmup+limit)
 	defer cancel()
-	s, err := StartServer(ctx, Place{CPU: o.ServerCPU, Procs: 1}, p.Name, l.App.String())
+	server, client := Place{CPU: o.ServerCPU, Procs: 1}, Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}
+	args := memberArgs{Peer: p.Name, Load: l}
+	if w.Veth {
+		v, err := openVeth(ctx)
+		if err != nil {
+			r.Failed = err.Error()
+			return r
+		}
+		defer v.Close()
+		server.Netns, server.Listen, client.Netns, args.Device = v.server, vethServer, v.client, vethDevice
+	}
+	s, err := StartServer(ctx, server, p.Name, l.App.String())
 	if err != nil {
 		r.Failed = err.Error()
 		return r
 	}
 	defer s.Stop()
-	answer, err := o.members(ctx, p, &memberArgs{Peer: p.Name, Addr: s.Listen, Secret: s.Secret, Server: s.PID(), Load: l})
+	args.Addr, args.Secret, args.Server = s.Listen, s.Secret, s.PID()
+	answer, err := runMembers(ctx, client, &args)
 	if err != nil {
 		r.Failed = err.Error()
 		return r
@@ -125,13 +159,13 @@ func (o *Options) runRoom(ctx context.Context, p *peer.Peer, w *Workload) *Resul
 	return r
 }
 
-// members runs the members' process.
-func (o *Options) members(ctx context.Context, p *peer.Peer, args *memberArgs) (r roomResult, err error) {
+// runMembers runs the members' process.
+func runMembers(ctx context.Context, at Place, args *memberArgs) (r roomResult, err error) {
 	text, err := json.Marshal(args)
 	if err != nil {
 		return r, err
 	}
-	cmd, err := Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}.command(ctx, "members", string(text))
+	cmd, err := at.command(ctx, "members", string(text))
 	if err != nil {
 		return r, err
 	}
@@ -144,7 +178,7 @@ func (o *Options) members(ctx context.Context, p *peer.Peer, args *memberArgs) (
 	return r, json.Unmarshal(out, &r)
 }
 
-// Members is the members' process; text is what members encoded.
+// Members is the members' process; text is what runMembers encoded.
 func Members(ctx context.Context, text string, out io.Writer) error {
 	var args memberArgs
 	if err := json.Unmarshal([]byte(text), &args); err != nil {
@@ -159,7 +193,7 @@ func Members(ctx context.Context, text string, out io.Writer) error {
 		return err
 	}
 	var r roomResult
-	if r.Result, r.Figures, err = room.Run(ctx, &args.Load, p.Members(&args.Load, addr, args.Secret), args.Server); err != nil {
+	if r.Result, r.Figures, err = room.Run(ctx, &args.Load, p.Members(&args.Load, addr, args.Secret), args.Server, args.Device); err != nil {
 		return err
 	}
 	return json.NewEncoder(out).Encode(r)
