@@ -238,6 +238,7 @@ func (p *Proxy) turn() {
 		next = min(next, now.Add(blockedWait))
 	}
 	switch d := next.Sub(now); {
+	case p.called.Load(): // the read above may have taken the wake-up of that call
 	case next == mono.Never:
 		p.engine.Wait(now, -1)
 	case d > preciseBelow:
