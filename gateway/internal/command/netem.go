@@ -201,9 +201,18 @@ func describeStats(s *netem.LinkStats) string {
 		n    uint64
 		what string
 	}{
-		{s.Lost, "lost"}, {s.BurstLost, "lost in bursts"}, {s.BlackedOut, "in blackouts"}, {s.TooLarge, "too large"},
-		{s.QueueDropped, "dropped by the queue"}, {s.Duplicated, "duplicated"}, {s.Reordered, "reordered"}, {s.Corrupted, "corrupted"},
-		{s.NoFlow, "of too many clients"}, {s.Overflowed, "beyond --buffer"}, {s.Unsent, "not taken by the kernel"}, {uint64(s.UnderWay), "under way"},
+		{s.Lost, "lost"},
+		{s.BurstLost, "lost in bursts"},
+		{s.BlackedOut, "in blackouts"},
+		{s.TooLarge, "too large"},
+		{s.QueueDropped, "dropped by the queue"},
+		{s.Duplicated, "duplicated"},
+		{s.Reordered, "reordered"},
+		{s.Corrupted, "corrupted"},
+		{s.NoFlow, "of too many clients"},
+		{s.Overflowed, "beyond --buffer"},
+		{s.Unsent, "not taken by the kernel"},
+		{uint64(s.UnderWay), "under way"},
 	} {
 		if c.n > 0 {
 			text += fmt.Sprintf(", %d %s", c.n, c.what)
