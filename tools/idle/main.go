@@ -107,6 +107,9 @@ func idle(ctx context.Context, o *options, out, progress io.Writer) error {
 		return err
 	}
 	if o.keep != "" {
+		if err := os.MkdirAll(filepath.Dir(o.keep), 0o755); err != nil {
+			return err
+		}
 		if err := os.WriteFile(o.keep, text, 0o644); err != nil {
 			return err
 		}
