@@ -26,10 +26,10 @@ func TestMain(m *testing.M) {
 
 func TestAFewConnectionsAreHeldAndAnswer(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
-		t.Skip("this system has no /proc:", err)
+		t.Skip("this system does not tell the memory of processes: ", err)
 	}
 	if testing.Short() {
-		t.Skip("short")
+		t.Skip("-short leaves out two servers, their clients and a run of live traffic")
 	}
 	o := &options{
 		conns: 40, answers: 30, dials: 8, runs: 1, attempts: 1, duration: 200 * time.Millisecond, window: 100 * time.Millisecond,

@@ -22,7 +22,7 @@ var (
 )
 
 // racePackages are those with more than one goroutine touching the same memory.
-var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/handshake", "./internal/udp", "./load", "./godwittest", "./gateway/..."}
+var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/handshake", "./internal/udp", "./load", "./netem", "./godwittest", "./gateway/..."}
 
 // debugPackages have assertions, coverage marks or poison in debug builds, or run code that does.
 var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", "./gateway/..."}
@@ -96,6 +96,7 @@ func (r *runner) stages() []stage {
 			_, err := r.goTest(ctx, grpcModule)
 			return err
 		}},
+		{name: "enet", budget: 60 * time.Second, absent: r.missing("bench"), run: runENet},
 		{name: "sim", budget: r.longer(r.seeds > defaultSeeds, 90*time.Second), run: runSim},
 		{name: "mutants", budget: 120 * time.Second, run: func(ctx context.Context, r *runner) error {
 			_, err := r.goTest(ctx, append([]string{"-tags=godwitmutant,godwitdebug", "-run=Mutant"}, r.existing(mutantPackages)...)...)
@@ -113,7 +114,7 @@ func (r *runner) stages() []stage {
 
 // timedPackages drive real sockets against the clock. They are tested one at a time, with no other test beside them: a starved load
 // generator is no finding.
-var timedPackages = []string{".", "./load", "./examples", "./gateway/..."}
+var timedPackages = []string{".", "./load", "./netem", "./examples", "./gateway/..."}
 
 // testTree tests packages with the given flags, first those that may run side by side.
 func (r *runner) testTree(ctx context.Context, patterns []string, flags ...string) (lines []string, err error) {
@@ -264,6 +265,20 @@ func runSim(ctx context.Context, r *runner) error {
 		_, packed := r.goTest(ctx, "-run=SameFuture", "-timeout=60m", room, "-histories="+n)
 		err = errors.Join(err, packed)
 	}
+	return err
+}
+
+// runENet checks what is built with -tags enet only: the peer that is C.
+func runENet(ctx context.Context, r *runner) error {
+	cc := exec.CommandContext(ctx, "gcc", "-E", "-")
+	cc.Stdin = strings.NewReader("#include <enet/enet.h>\n")
+	if err := cc.Run(); err != nil {
+		return skip{"ENet needs gcc and its headers: apt-get install gcc libenet-dev"}
+	}
+	if err := r.command(ctx, nil, "go", "vet", "-tags=enet", "./bench/..."); err != nil {
+		return err
+	}
+	_, err := r.goTest(ctx, "-tags=enet", "-run=/enet", "./bench/internal/peer")
 	return err
 }
 

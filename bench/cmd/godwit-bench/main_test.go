@@ -53,7 +53,7 @@ func TestMistakesAreNamed(t *testing.T) {
 // The self-test passes, and fails when the good adapter is sabotaged.
 func TestSelfTest(t *testing.T) {
 	if testing.Short() {
-		t.Skip("nine runs of a second each")
+		t.Skip("-short leaves out nine runs of a second each")
 	}
 	t.Run("honest", func(t *testing.T) {
 		var out strings.Builder
@@ -71,21 +71,26 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-func TestComparison(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "record.json")
+// compared runs a comparison that is bound to no CPU, an attempt at each run, and returns its record, the file that has it, and what it printed.
+func compared(t *testing.T, args string) (c run.Record, file, said string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "record.json")
 	var out strings.Builder
-	args := strings.Fields("-workloads W1,W4 -peers godwit,tcp,tls -runs 2 -attempts 1 -duration 200ms -warmup 50ms -server-cpu -1 -client-cpu -1 -json " + file)
-	if err := compare(t.Context(), args, &out, io.Discard); err != nil {
+	if err := compare(t.Context(), strings.Fields(args+" -attempts 1 -server-cpu -1 -client-cpu -1 -json "+file), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c run.Record
 	if err := json.Unmarshal(text, &c); err != nil {
 		t.Fatal(err)
 	}
+	return c, file, out.String()
+}
+
+func TestComparison(t *testing.T) {
+	c, file, out := compared(t, "-workloads W1,W4 -peers godwit,tcp,tls -runs 2 -duration 200ms -warmup 50ms")
 	if n := len(c.Runs) + len(c.Invalid); n < 12 || len(c.Failed) != 0 {
 		t.Errorf("%d runs of 12, failed: %+v", n, c.Failed)
 	}
@@ -101,8 +106,8 @@ func TestComparison(t *testing.T) {
 		t.Error(s)
 	}
 	for _, want := range []string{"W1: 1 connection", "W4: ", "godwit ", "tls ", "of tls's", "not run here: msquic"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, &out)
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
 }

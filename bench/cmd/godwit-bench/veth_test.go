@@ -1,14 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"godwit.example/godwit/bench/internal/run"
+	"godwit.example/godwit/bench/internal/hosttest"
 )
 
 // Where there are no namespaces, the workloads that need them are listed as not run.
@@ -29,23 +26,8 @@ func TestWorkloadsThatAreNotHere(t *testing.T) {
 // Over a veth trains are cut: no packet is longer than the MTU, and a message of raw
 // UDP is a packet, whatever made it leave.
 func TestVethWorkloads(t *testing.T) {
-	list, _ := run.Named("W3v")
-	if err := list[0].NotHere(t.Context()); err != nil {
-		t.Skip(err)
-	}
-	file := filepath.Join(t.TempDir(), "record.json")
-	args := strings.Fields("-workloads W3v,W4v -peers godwit,tcp,udp-gso -runs 1 -attempts 1 -duration 200ms -warmup 50ms -server-cpu -1 -client-cpu -1 -json " + file)
-	if err := compare(t.Context(), args, io.Discard, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var c run.Record
-	if err := json.Unmarshal(text, &c); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.NeedNamespaces(t)
+	c, _, _ := compared(t, "-workloads W3v,W4v -peers godwit,tcp,udp-gso -runs 1 -duration 200ms -warmup 50ms")
 	if len(c.Failed) != 1 || !strings.Contains(c.Failed[0].Failed, "do not fit") {
 		t.Errorf("W4v's messages fit into no datagram: %+v", c.Failed)
 	}

@@ -41,25 +41,12 @@ func init() {
 }
 
 func serveENet(ctx context.Context, answer Answer, ready func(netip.AddrPort, string)) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var port C.uint16_t
-	s := C.server_open(enetAddress(listen.Addr()), &port, 1)
-	if s == nil {
-		return errors.New("no ENet host can be made")
+	s, addr, done, err := openENet(ctx, 1)
+	if err != nil {
+		return err
 	}
-	defer C.server_close(s)
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		C.server_stop(s)
-		close(stopped)
-	})
-	defer func() {
-		if !stop() {
-			<-stopped
-		}
-	}()
-	ready(netip.AddrPortFrom(listen.Addr(), uint16(port)), "")
+	defer done()
+	ready(addr, "")
 	var (
 		event C.ENetEvent
 		out   []byte
@@ -83,6 +70,28 @@ func serveENet(ctx context.Context, answer Answer, ready func(netip.AddrPort, st
 			return errors.New("the ENet server failed")
 		}
 	}
+}
+
+// openENet opens a server, which stops when ctx ends, and takes the thread for it. done undoes that.
+func openENet(ctx context.Context, channels C.int) (s *C.server, addr netip.AddrPort, done func(), err error) {
+	runtime.LockOSThread()
+	var port C.uint16_t
+	if s = C.server_open(enetAddress(listen.Addr()), &port, channels); s == nil {
+		runtime.UnlockOSThread()
+		return nil, addr, nil, errors.New("no ENet host can be made")
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		C.server_stop(s)
+		close(stopped)
+	})
+	return s, netip.AddrPortFrom(listen.Addr(), uint16(port)), func() {
+		if !stop() {
+			<-stopped // it uses the server
+		}
+		C.server_close(s)
+		runtime.UnlockOSThread()
+	}, nil
 }
 
 // enetAddress is an address in network order.

@@ -10,7 +10,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"runtime"
 
 	"godwit.example/godwit/bench/internal/room"
 )
@@ -18,28 +17,15 @@ import (
 // serveENetRoom is the server of a room in C: states are unreliable packets, which
 // ENet sequences, on a channel of their own, and what is relayed is made once for all.
 func serveENetRoom(ctx context.Context, app room.App, ready func(netip.AddrPort, string)) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var port C.uint16_t
-	s := C.server_open(enetAddress(listen.Addr()), &port, enetRoomChannels)
-	if s == nil {
-		return errors.New("no ENet host can be made")
+	s, addr, done, err := openENet(ctx, enetRoomChannels)
+	if err != nil {
+		return err
 	}
-	defer C.server_close(s)
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		C.server_stop(s)
-		close(stopped)
-	})
-	defer func() {
-		if !stop() {
-			<-stopped
-		}
-	}()
+	defer done()
 	text := C.CBytes(room.Text())
 	defer C.free(text)
 	r := C.room{state: C.uint32_t(app.State), tick: C.int64_t(app.Tick), text: (*C.uint8_t)(text)}
-	ready(netip.AddrPortFrom(listen.Addr(), uint16(port)), "")
+	ready(addr, "")
 	if C.server_room(s, &r) != 0 {
 		return errors.New("the ENet server failed")
 	}

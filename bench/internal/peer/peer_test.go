@@ -16,7 +16,7 @@ func TestPeers(t *testing.T) {
 	for _, p := range All() {
 		t.Run(p.Name, func(t *testing.T) {
 			if testing.Short() {
-				t.Skip("sockets and handshakes of every peer")
+				t.Skip("-short leaves out a second or two for each of some twenty peers")
 			}
 			t.Run("open loop", func(t *testing.T) {
 				check(t, p, "echo", load.Config{Connections: 5, Size: 128, Rate: 1000, Duration: 300 * time.Millisecond})

@@ -14,7 +14,7 @@ import (
 // this process, so that it is a test and no measurement.
 func TestRooms(t *testing.T) {
 	if testing.Short() {
-		t.Skip("sockets and handshakes of every peer")
+		t.Skip("-short leaves out a second or two for each of some twenty peers")
 	}
 	for _, p := range All() {
 		if p.Room == nil {
