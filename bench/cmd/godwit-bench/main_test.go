@@ -89,6 +89,18 @@ func compared(t *testing.T, args string) (c run.Record, file, said string) {
 	return c, file, out.String()
 }
 
+// A server that does not start is a run that failed, and the others go on.
+func TestServersThatDoNotStart(t *testing.T) {
+	p, err := peer.Named("tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := run.Options{ServerCPU: -1, ClientCPU: -1}
+	if r := o.Run(t.Context(), p, &run.Workload{Name: "none", App: "nothing"}); !strings.Contains(r.Failed, `no application "nothing"`) {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestComparison(t *testing.T) {
 	c, file, out := compared(t, "-workloads W1,W4 -peers godwit,tcp,tls -runs 2 -duration 200ms -warmup 50ms")
 	if n := len(c.Runs) + len(c.Invalid); n < 12 || len(c.Failed) != 0 {

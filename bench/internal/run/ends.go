@@ -24,35 +24,39 @@ func (e *ends) close() {
 }
 
 // open starts everything but the client. r gets what is counted until the end.
-func (o *Options) open(ctx context.Context, p *peer.Peer, w *Workload, r *Result) (e *ends, err error) {
-	e = &ends{client: Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}}
-	defer func() {
-		if err != nil {
-			e.close()
-		}
-	}()
+func (o *Options) open(ctx context.Context, p *peer.Peer, w *Workload, r *Result) (*ends, error) {
+	e := &ends{client: Place{CPU: o.ClientCPU, Procs: max(p.Procs, 1)}}
+	if err := o.openAll(ctx, e, p, w, r); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// openAll is open; what it has opened before it fails is in e.
+func (o *Options) openAll(ctx context.Context, e *ends, p *peer.Peer, w *Workload, r *Result) (err error) {
 	server := Place{CPU: o.ServerCPU, Procs: 1}
 	if w.Veth {
 		v, err := openVeth(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		e.closers = append(e.closers, v.Close, func() { v.count(r) })
 		server.Netns, server.Listen, e.client.Netns = v.server, vethServer, v.client
 	}
 	if e.server, err = StartServer(ctx, server, p.Name, w.App); err != nil {
-		return nil, err
+		return err
 	}
 	e.target = e.server.Banner
 	e.closers = append(e.closers, func() { e.server.Stop() })
 	if w.Path != nil {
 		n, err := startNetwork(ctx, Place{CPU: o.ClientCPU, Procs: 1}, e.target.Listen, w.Path, o.Seed)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		e.closers = append(e.closers, func() { n.stop(r) })
 		e.target.Listen = n.Listen
 		e.beside = append(e.beside, n.PID())
 	}
-	return e, nil
+	return nil
 }
