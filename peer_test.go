@@ -151,11 +151,19 @@ func TestAuthorizeEndsWithItsEndpointAndItsTime(t *testing.T) {
 		ended <- ctx.Err()
 		return ctx.Err()
 	}}
-	c := dial(t, listen(t, cfg), godwit.Config{})
+	late := listen(t, cfg)
+	c := dial(t, late, godwit.Config{})
 	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	<-c.Done()
+	var told *godwit.CloseError
+	if !errors.As(c.Err(), &told) || !told.Remote || !told.Transport {
+		t.Errorf("the client was not told: %v", c.Err())
+	}
+	if n := late.Stats().PacketsReceived; n > 50 {
+		t.Errorf("%d packets while the application thought", n)
+	}
 	cfg.HandshakeTimeout = 0
 	e := listen(t, cfg)
 	dial(t, e, godwit.Config{})

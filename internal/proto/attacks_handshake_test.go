@@ -195,6 +195,41 @@ func TestASilentServerMeetsNoStorm(t *testing.T) {
 	}
 }
 
+// TestAnUndecidedServerMeetsNoStorm: once a server has acknowledged the Finished, its client waits in silence for HANDSHAKE_DONE
+// (RFC 9002 §6.2.2.1), and is told if that will never come.
+func TestAnUndecidedServerMeetsNoStorm(t *testing.T) {
+	p := newPair(t, 9, nil)
+	p.server.asks = true
+	p.run(mono.Second)
+	p.client.say(0, "early")
+	p.client.flush()
+	p.run(8 * mono.Second)
+	if p.client.c.State() != StateConnected || p.client.sent > 12 || p.server.sent > 12 {
+		t.Errorf("state %d; %d datagrams and %d back in nine seconds", p.client.c.State(), p.client.sent, p.server.sent)
+	}
+	p.run(2 * mono.Second)
+	if e := p.client.closed; e == nil || !e.Remote || e.App || e.Code != uint64(wire.ConnectionRefused) || p.client.reason != "handshake timeout" {
+		t.Errorf("%+v, %q", e, p.client.reason)
+	}
+}
+
+// TestALateDecisionLosesNothing: what the client sent while the server's application thought is delivered after all.
+func TestALateDecisionLosesNothing(t *testing.T) {
+	p := newPair(t, 9, nil)
+	p.server.asks = true
+	p.run(mono.Second)
+	p.client.say(0, "early")
+	p.client.flush()
+	p.run(4 * mono.Second)
+	p.server.asks = false
+	p.server.session(wire.LevelHandshake, 0)
+	p.server.flush()
+	p.run(mono.Second)
+	if len(p.server.messages) != 1 || p.server.messages[0] != "early" || !p.client.c.confirmed {
+		t.Errorf("%q, confirmed: %v", p.server.messages, p.client.c.confirmed)
+	}
+}
+
 // TestASilentPeerMeetsNoStorm: probes of a connection with data to deliver come every 200 ms for five seconds, then ever more
 // rarely.
 func TestASilentPeerMeetsNoStorm(t *testing.T) {

@@ -68,6 +68,9 @@ func (c *Conn) handleAck(now mono.Time, level wire.Level, s *space, b []byte, wi
 	if newLargest {
 		s.largestAcked = int64(largest)
 	}
+	if level == wire.LevelHandshake {
+		c.hs.serverValidated = true // a server needs no more probes to answer (RFC 9002 §6.2.2.1)
+	}
 	if a.packets > 0 {
 		c.onAcked(now, level, s, &a, delay, newLargest && a.largest == largest)
 		c.trace(now, TraceAcked, uint64(level), uint64(a.packets), largest)

@@ -246,6 +246,10 @@ func (c *Conn) confirm(now mono.Time) {
 // handshakeTimeout ends a handshake that took too long, or drops the rest of a confirmed one.
 func (c *Conn) handshakeTimeout(now mono.Time) (ended bool) {
 	if !c.complete {
+		if !c.client && c.validated { // its session may be over, and only the application's consent be missing
+			c.closeNow(now, false, uint64(wire.ConnectionRefused), "handshake timeout")
+			return true
+		}
 		c.finish(now, Event{Kind: EventClosed, Code: CodeHandshake, Payload: []byte("handshake timeout")})
 		return true
 	}

@@ -58,6 +58,7 @@ type side struct {
 	reason   string
 	events   []EventKind
 	manual   bool                        // consumed is not called
+	asks     bool                        // a server whose application has yet to consent
 	mail     []byte                      // the sender's buffer in use
 	hook     func(e *Event)              // sees every event first
 	written  func(pk *wire.Packet)       // sees every packet sent
@@ -217,7 +218,7 @@ func (s *side) session(level wire.Level, n int) {
 		keys(wire.LevelOneRTT, true)
 		keys(wire.LevelOneRTT, false)
 		c.HandshakeComplete(now)
-	case !c.client && s.stage == 1 && s.got[wire.LevelHandshake] == finishedLen:
+	case !c.client && s.stage == 1 && s.got[wire.LevelHandshake] == finishedLen && !s.asks:
 		s.stage = 2
 		keys(wire.LevelOneRTT, false)
 		c.HandshakeComplete(now)

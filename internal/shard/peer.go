@@ -170,6 +170,7 @@ func (s *Shard) opened(now mono.Time, slot uint32, p *peer) {
 	shared.setState(p.gen, slotOpen)
 	p.open = true
 	s.counters.Opened++
+	s.noteReset(slot, p)
 	r := Ref{slot | s.index, p.gen}
 	s.enter(r, CallOpen)
 	refusal := p.app.Open(s, r)

@@ -245,7 +245,6 @@ func (s *Shard) event(now mono.Time, slot uint32, p *peer, ev *proto.Event) {
 		s.crypto(slot, p, ev.Level, ev.Payload)
 	case proto.EventConfirmed:
 		s.counters.Confirmed++
-		s.noteReset(slot, p)
 	case proto.EventDropKeys:
 		p.keys.Drop(ev.Level)
 	case proto.EventPath:
