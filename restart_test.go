@@ -86,6 +86,7 @@ func freePort(t testing.TB) string {
 }
 
 func TestKilledClientIsNoticed(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	for _, c := range []struct {
 		name            string
 		idle            time.Duration
@@ -96,7 +97,7 @@ func TestKilledClientIsNoticed(t *testing.T) {
 		{"while it is sent to", 4 * time.Second, true, time.Second, 3500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // both wait, most of the time
+			t.Parallel()
 			type end struct {
 				at  time.Time
 				err error

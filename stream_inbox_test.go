@@ -7,7 +7,7 @@ import (
 )
 
 func TestInboxKeepsBytesInOrder(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range uint64(12) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		var b inbox
 		var want, got []byte

@@ -74,6 +74,7 @@ func realNetwork(server, client godwit.Config) streamNetwork {
 }
 
 func TestAStreamIsANetConn(t *testing.T) {
+	t.Parallel() // a link with loss makes it wait, most of the time
 	onEveryNetwork(t, func(t *testing.T, n streamNetwork) {
 		nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 			e := n.listen(t)
@@ -151,6 +152,7 @@ func newHTTPService() *httpService {
 }
 
 func TestHTTPOverStreams(t *testing.T) {
+	t.Parallel() // a link with loss makes it wait, most of the time
 	onEveryNetwork(t, func(t *testing.T, n streamNetwork) {
 		for _, c := range []struct {
 			name string

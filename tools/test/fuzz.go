@@ -13,7 +13,7 @@ import (
 )
 
 // defaultFuzzTime keeps the stage short; make fuzz passes its own.
-const defaultFuzzTime = "4s"
+const defaultFuzzTime = "3s"
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
 

@@ -21,11 +21,11 @@ var (
 	staticcheck = tool{"staticcheck", "honnef.co/go/tools/cmd/staticcheck", "v0.8.2"}
 )
 
-// racePackages are those with more than one goroutine touching the same memory.
+// racePackages are those with more than one goroutine touching the same memory. They are built with the debug tag at the same time.
 var racePackages = []string{".", "./internal/mailbox", "./internal/shard", "./internal/handshake", "./internal/udp", "./load", "./netem", "./godwittest", "./gateway/..."}
 
-// debugPackages have assertions, coverage marks or poison in debug builds, or run code that does.
-var debugPackages = []string{".", "./internal/...", "./godwittest", "./load", "./gateway/..."}
+// debugPackages have assertions, coverage marks or poison in debug builds. So have some of racePackages, whose stage is theirs.
+var debugPackages = []string{"./internal/..."}
 
 // notOnBothEngines leaves out the repeats over the portable engine, where another stage runs everything over it.
 const notOnBothEngines = "-skip=^TestPortableEngine$"
@@ -78,7 +78,7 @@ func (r *runner) stages() []stage {
 			return err
 		}},
 		{name: "test-debug", budget: 240 * time.Second, run: func(ctx context.Context, r *runner) error {
-			_, err := r.testTree(ctx, r.existing(debugPackages), "-tags=godwitdebug", notOnBothEngines)
+			_, err := r.testTree(ctx, r.existing(debugPackages), "-tags=godwitdebug")
 			return err
 		}},
 		{name: "test-portable", budget: 180 * time.Second, run: func(ctx context.Context, r *runner) error {
@@ -290,7 +290,7 @@ func runRace(ctx context.Context, r *runner) error {
 	if _, err := exec.LookPath(cc); err != nil {
 		return skip{"the race detector needs a C compiler: apt-get install gcc"}
 	}
-	_, err := r.testTree(ctx, r.existing(racePackages), "-race", "-skip=Tidy|Import|Banned|Layout|Alloc") // the policies have no goroutines; the detector allocates
+	_, err := r.testTree(ctx, r.existing(racePackages), "-race", "-tags=godwitdebug", "-skip=Tidy|Import|Banned|Layout|Alloc|^TestSeeds$") // the policies and the simulator have no goroutines; the detector allocates
 	return err
 }
 

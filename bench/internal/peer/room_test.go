@@ -25,6 +25,7 @@ func TestRooms(t *testing.T) {
 				continue
 			}
 			t.Run(p.Name+"/"+name, func(t *testing.T) {
+				t.Parallel() // ticks are waited for, most of the time
 				l := room.Load{App: app, Members: 6, Size: 128, Rate: 30, Duration: 400 * time.Millisecond, Warmup: 100 * time.Millisecond}
 				if app.Relay() {
 					l.Each = 10
