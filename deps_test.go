@@ -56,9 +56,10 @@ var rooms = map[string]room{
 	"load":  {rooms: []string{".", "internal/metric", "internal/udp", "internal/mono"}},
 	"netem": {rooms: []string{".", "internal/impair", "internal/udp", "internal/mono"}},
 
-	"examples": {rooms: []string{anyPublic}},
-	"tools":    {rooms: []string{anyPublic}, external: []string{"golang.org/x/sys/unix"}}, // tools/container: control groups, seccomp
-	"gateway":  {rooms: []string{anyPublic}, external: []string{"github.com/spf13/cobra"}},
+	"examples":       {rooms: []string{anyPublic}},
+	"tools":          {rooms: []string{anyPublic}, external: []string{"golang.org/x/sys/unix"}}, // tools/container: control groups, seccomp
+	"tools/crossvet": {external: []string{"golang.org/x/tools/go/analysis"}},
+	"gateway":        {rooms: []string{anyPublic}, external: []string{"github.com/spf13/cobra"}},
 	"bench": {rooms: []string{anyPublic}, external: []string{
 		"github.com/coder/websocket", "github.com/pion/sctp", "github.com/quic-go/quic-go", "github.com/xtaci/kcp-go/v5", "golang.org/x/net", "golang.org/x/sys/unix",
 	}},
