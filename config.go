@@ -127,6 +127,7 @@ type Tuning struct {
 	Workers        int           // handshakes computed at once; default GOMAXPROCS
 	PoolBytes      int           // bytes of a shard's buffer pool; default 256 MiB
 	Spin           time.Duration // how long a shard of the Linux engine without work looks for more before it sleeps, while work comes more often than that and nobody else wants the CPU; default 200 µs, at most 1 ms; negative is never
+	Hibernate      time.Duration // idle time after which a server's connection is packed into a record of half a kilobyte, until a packet, a message or a timer wakes it; default 2 s; negative is never
 	CycleMessages  int           // messages after which a shard turns from receiving to sending; default 2,500
 	Congestion     string        // "adaptive", "newreno" or "fixed"; default "adaptive"
 	AlwaysRetry    bool          // ask every client for a Retry token

@@ -77,7 +77,7 @@ func newEngine(l *limits, sockets []shard.Socket, complete func(*shard.Config)) 
 		cfg := shard.Config{
 			Index: i, Socket: socket, Proto: &l.proto, Pages: e.arenas[i].pages, Drop: e.arenas[i].drop(), MaxSlots: slots,
 			MailboxBytes: l.Tuning.MailboxBytes, PoolBytes: int64(l.Tuning.PoolBytes), CycleMessages: l.Tuning.CycleMessages, Seed: l.seed(),
-			Spin: l.Tuning.Spin, Throttle: throttle,
+			Spin: l.Tuning.Spin, Hibernate: l.Tuning.Hibernate, Throttle: throttle,
 		}
 		if e.sim == nil {
 			cfg.Clock, cfg.Slow, cfg.Fault = l.clock(), e.slowHandler(l, i), e.fault(l)

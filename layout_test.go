@@ -145,12 +145,12 @@ var hotLines = []struct {
 	typ   reflect.Type
 	lines map[uintptr]string
 }{
-	{fieldOf(reflect.TypeFor[shard.Shard](), "peers"), map[uintptr]string{
+	{fieldOf(reflect.TypeFor[shard.Shard](), "sparePeers"), map[uintptr]string{
 		0:  "conn",
 		23: "keys",
 		33: "app hs dial",
 		34: "held deadline keysDrop coldAt taken packets next gen socket half",
-		35: "seats dirty open ended left proven ownSock",
+		35: "seats dirty open ended left proven ownSock cold",
 	}},
 	{reflect.TypeFor[proto.Conn](), map[uintptr]string{
 		0:  "sh hs move app", // the packets, and from line 4 on the messages that they carry
@@ -166,7 +166,7 @@ var hotLines = []struct {
 		22: "mtu end",
 	}},
 	{reflect.TypeFor[shard.Slot](), map[uintptr]string{
-		0: "word account maxSend want tag groups", // what a send touches
+		0: "word account maxSend want tag groups link record", // what a send touches
 		1: "seq endGen remote endCode endInfo",
 	}},
 }

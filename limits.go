@@ -38,6 +38,7 @@ const (
 	maxKey              = 1<<62 - 1
 	reassemblyPerBuffer = 1 << 20
 	defaultSpin         = 200 * time.Microsecond
+	defaultHibernate    = 2 * time.Second
 	mostSpin            = time.Millisecond
 	leastRate           = 1000
 	mostRate            = 1 << 40
@@ -149,6 +150,7 @@ func (l *limits) resolveTimes() {
 	l.HandshakeTimeout = duration(l.HandshakeTimeout, defaultHandshake)
 	l.Linger = duration(l.Linger, defaultLinger)
 	l.TickInterval = duration(l.TickInterval, defaultTick)
+	l.Tuning.Hibernate = duration(l.Tuning.Hibernate, defaultHibernate)
 }
 
 // duration fills in a default; negative switches off, which below the face is zero.

@@ -29,8 +29,8 @@ var partsOfAConnection = []struct {
 	when  string
 	parts []part
 }{
-	{"for every slot", []part{
-		{reflect.TypeFor[shard.Shard](), "peers [] []", "connection, keys and what the shard needs around them"},
+	{"for every connection that is awake", []part{
+		{reflect.TypeFor[shard.Shard](), "sparePeers [] []", "connection, keys and what the shard needs around them"},
 		{reflect.TypeFor[shard.Slot](), "", "what other goroutines see of it"},
 		{reflect.TypeFor[proto.Router](), "chunks [] [] []", "its connection IDs"},
 		{reflect.TypeFor[wheel.Wheel](), "chunks [] [] []", "its deadline"},

@@ -18,6 +18,7 @@ type Stats struct {
 	Connections int           `json:"connections"` // alive, the closing ones too
 	HalfOpen    int           `json:"half_open"`   // handshakes whose client has not proven its address
 
+	Hibernating           int    `json:"hibernating"`     // connections that are records now
 	Opened                uint64 `json:"opened"`          // connections
 	Closed                uint64 `json:"closed"`          // connections
 	Handshakes            uint64 `json:"handshakes"`      // completed
@@ -69,6 +70,9 @@ type Stats struct {
 	SlowHandlers          uint64 `json:"slow_handlers"`       // times that handlers held up their shard for over a millisecond
 	Panics                uint64 `json:"panics"`              // panics given to Config.Panic
 	Stalls                uint64 `json:"stalls"`              // times that a shard was held up for over a millisecond by others: the kernel ran something else, as a rule
+	Hibernations          uint64 `json:"hibernations"`        // times that a connection became a record
+	Wakes                 uint64 `json:"wakes"`               // ... and was unpacked again
+	WakesShed             uint64 `json:"wakes_shed"`          // packets for such connections that were not tried, because too many before were not authentic
 	PoolHeld              int64  `json:"pool_held"`           // bytes of the buffer pools
 	Waits                 uint64 `json:"waits"`               // times that a shard slept until there was work
 	WaitsHeld             uint64 `json:"waits_held"`          // of those, that kept their processor because datagrams came in quick succession
@@ -107,6 +111,7 @@ func (e *Endpoint) Stats() Stats {
 func (st *Stats) add(n *shard.Snapshot) {
 	st.Connections += n.Connections
 	st.HalfOpen += n.HalfOpen
+	st.Hibernating += n.Hibernating
 	st.Opened += n.Opened
 	st.Closed += n.Closed
 	st.Handshakes += n.HandshakesDone
@@ -152,6 +157,9 @@ func (st *Stats) add(n *shard.Snapshot) {
 	st.Faults += n.Faults
 	st.SlowHandlers += n.SlowHandlers
 	st.Stalls += n.Stalls
+	st.Hibernations += n.Hibernations
+	st.Wakes += n.Wakes
+	st.WakesShed += n.WakesShed
 	st.PoolHeld += n.PoolHeld
 	st.Waits += n.Socket.Waits
 	st.WaitsHeld += n.Socket.HeldWaits
@@ -176,7 +184,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
 	}
 	seconds := max(st.Uptime.Seconds(), 1e-9)
 	_, err := fmt.Fprintf(w, `godwit endpoint %v, up %v
-  shards %d, connections %d (%d half open), opened %d, closed %d, refused %d
+  shards %d, connections %d (%d half open, %d hibernating), opened %d, closed %d, refused %d
   messages  sent %d (%.0f/s), received %d (%.0f/s), repeated %d, expired %d, superseded %d, evicted %d
   payload   sent %d B, received %d B
   streams   opened %d, accepted %d, reset %d, refused %d; sent %d B, repeated %d B, received %d B
@@ -188,7 +196,7 @@ func (e *Endpoint) WriteReport(w io.Writer) error {
   memory    %d B of buffers; slow handlers %d, stalls %d, panics %d
 `,
 		where, st.Uptime.Round(time.Millisecond),
-		st.Shards, st.Connections, st.HalfOpen, st.Opened, st.Closed, st.Refused,
+		st.Shards, st.Connections, st.HalfOpen, st.Hibernating, st.Opened, st.Closed, st.Refused,
 		st.MessagesSent, float64(st.MessagesSent)/seconds, st.MessagesReceived, float64(st.MessagesReceived)/seconds,
 		st.MessagesRetransmitted, st.Expired, st.Superseded, st.Evicted,
 		st.BytesSent, st.BytesReceived,

@@ -30,6 +30,9 @@ const (
 	simChannels
 )
 
+// simHibernate is how soon the server's connections hibernate, by seed: never, at once, after a while, as everywhere.
+var simHibernate = []time.Duration{-1, 2 * time.Millisecond, 30 * time.Millisecond, 0}
+
 const (
 	simHeader = 16
 	simKeys   = 5
@@ -257,6 +260,7 @@ func simulate(t testing.TB, seed uint64) uint64 {
 		}
 		server := n.Listen(&godwit.Config{
 			Shards:  1 + int(seed%3),
+			Tuning:  godwit.Tuning{Hibernate: simHibernate[seed%uint64(len(simHibernate))]},
 			Handler: godwit.Handler{Message: func(c godwit.Conn, m godwit.Message) { s.message(0, c, m) }, Close: ended},
 		})
 		client := &godwit.Config{
@@ -291,9 +295,13 @@ func simulate(t testing.TB, seed uint64) uint64 {
 			s.fatal("%d of %d ends were told of the close", s.ended, 2*len(s.conns))
 		}
 		s.balanced()
+		simWakes += server.Stats().Wakes
 	})
 	return digest.Sum64()
 }
+
+// simWakes counts hibernating connections that were woken, in all simulations so far.
+var simWakes uint64
 
 func TestSeeds(t *testing.T) {
 	if *oneSeed >= 0 {
@@ -309,4 +317,8 @@ func TestSeeds(t *testing.T) {
 			t.Fatalf("seed %d: two runs sent different bytes", seed)
 		}
 	}
+	if simWakes == 0 && *seedCount >= 20 {
+		t.Error("no connection has hibernated and woken")
+	}
+	t.Logf("%d hibernating connections were woken", simWakes)
 }

@@ -428,6 +428,11 @@ func (m *messages) wantsToSend() bool { return m.ready != 0 }
 // flushed reports whether every reliable message is acknowledged, or given up with the peer's knowledge.
 func (m *messages) flushed() bool { return m.unresolved == 0 }
 
+// atRest reports whether no message is held, in either direction, and no frame is due.
+func (m *messages) atRest() bool {
+	return m.buffered == 0 && m.unresolved == 0 && m.partials == 0 && m.windows == 0 && m.loose.n == 0 && m.ready == 0
+}
+
 // event appends an event about this connection to the shard's queue.
 func (m *messages) event(e Event) {
 	e.Slot = m.slot

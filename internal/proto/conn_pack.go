@@ -12,6 +12,13 @@ const packVersion = 2
 // and before the connection ends.
 func (c *Conn) CanPack() bool { return c.state == StateConnected && c.confirmed }
 
+// AtRest reports whether the connection holds nothing but its state: no message, nothing in flight, no stream, no acknowledgment that is due.
+// Its record is small then.
+func (c *Conn) AtRest() bool {
+	return c.CanPack() && c.hs == nil && c.move == nil && c.streams == nil && c.bytesInFlight == 0 && c.app.eliciting == 0 &&
+		c.app.recv.unacked == 0 && !c.end.graceful && !c.pingDue && c.msgs.atRest()
+}
+
 // Pack appends the whole connection to b, queued and in-flight data included, and consumes it: the connection is
 // released and must not seal another packet. Keys are packed by package protect. The record is single-use.
 //

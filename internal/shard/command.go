@@ -327,7 +327,9 @@ func (s *Shard) unmail(slot uint32, n int64) {
 	shared := s.slots.at(slot)
 	a := shared.account.Add(-n << accountBits)
 	if shared.want.Load() != 0 && a&accountMask <= s.sendBuffer/2 {
-		s.writable(slot, s.at(slot), shared)
+		if p := s.awake(slot); p != nil {
+			s.writable(slot, p, shared)
+		}
 	}
 }
 

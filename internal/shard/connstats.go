@@ -88,12 +88,20 @@ func Goroutine() uint64 {
 // Refs ranges over the open connections and their applications. It belongs to the shard's goroutine.
 func (s *Shard) Refs() iter.Seq2[Ref, App] {
 	return func(yield func(Ref, App) bool) {
-		for i := range s.peers {
-			for j := range s.peers[i] {
-				p := &s.peers[i][j]
-				if p.open && !p.ended && !yield(Ref{uint32(i*peerChunk+j) | s.index, p.gen}, p.app) {
-					return
+		for slot := range uint32(min(len(s.peers)*slotChunk, s.cfg.MaxSlots)) {
+			shared := s.slots.at(slot)
+			gen, _ := shared.state()
+			app := s.cfg.App
+			if p := s.at(slot); p != nil {
+				app = p.app
+				if !p.open || p.ended {
+					continue
 				}
+			} else if shared.record == 0 {
+				continue
+			}
+			if !yield(Ref{slot | s.index, gen}, app) {
+				return
 			}
 		}
 	}

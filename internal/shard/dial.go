@@ -113,7 +113,7 @@ func (s *Shard) dial(now mono.Time, d *Dial) {
 // unalloc gives back a slot whose connection never began.
 func (s *Shard) unalloc(slot uint32, p *peer) {
 	s.slots.at(slot).setState(p.gen, slotFree)
-	*p = peer{gen: p.gen, half: -1}
-	s.release(slot, p)
+	s.unseat(slot, p)
+	s.release(slot)
 	s.live--
 }

@@ -39,13 +39,11 @@ func (s *Shard) CloseAll(code uint64, reason string) {
 	})
 }
 
-// every calls fn for each connection.
+// every calls fn for each connection, which is woken for that.
 func (s *Shard) every(fn func(slot uint32, p *peer)) {
-	for i := range s.peers {
-		for j := range s.peers[i] {
-			if p := &s.peers[i][j]; p.conn.State() != proto.StateFree {
-				fn(uint32(i*peerChunk+j), p)
-			}
+	for slot := range uint32(min(len(s.peers)*slotChunk, s.cfg.MaxSlots)) {
+		if p := s.awake(slot); p != nil && p.conn.State() != proto.StateFree {
+			fn(slot, p)
 		}
 	}
 }

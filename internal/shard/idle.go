@@ -10,18 +10,27 @@ const (
 )
 
 // coldDeadline lets go of the cipher objects of a connection that has opened and sealed nothing for coldAfter, and returns when to look
-// again. They are half of what an idle connection holds, and the next packet builds them again in a few microseconds.
-func (s *Shard) coldDeadline(now mono.Time, p *peer) mono.Time {
+// again. They are half of what an idle connection holds, and the next packet builds them again in a few microseconds. Still later all of the
+// connection may go: then it reports that it is time for that.
+func (s *Shard) coldDeadline(now mono.Time, p *peer) (at mono.Time, tired bool) {
 	switch n := p.keys.Packets(); {
 	case n != p.packets:
-		p.packets = n
-		p.coldAt = now.Add(coldAfter)
-	case now >= p.coldAt:
+		p.packets, p.cold = n, false
+		p.coldAt = now.Add(s.coldAfter)
+	case now < p.coldAt:
+	case !p.cold:
 		p.keys.Evict()
-		p.coldAt = mono.Never
 		s.counters.KeysEvicted++
+		p.cold = true
+		p.coldAt = mono.Never
+		if s.cfg.Hibernate > 0 {
+			p.coldAt = now.Add(s.cfg.Hibernate - s.coldAfter)
+		}
+	default:
+		tired = true
+		p.coldAt = now.Add(s.cfg.Hibernate) // if it may not sleep now
 	}
-	return p.coldAt
+	return p.coldAt, tired
 }
 
 // rest gives back the memory of batches and buffers once nothing has come or gone for restAfter.
@@ -46,6 +55,7 @@ func (s *Shard) rest(now mono.Time) {
 	clear(s.bufs[:cap(s.bufs)])
 	if drop := s.cfg.Drop; drop != nil {
 		s.shared.Pool.Trim(drop)
+		s.records.Trim(drop)
 		if len(s.out.Outs) == 0 {
 			drop(s.slab)
 		}

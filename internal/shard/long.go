@@ -35,6 +35,10 @@ func (s *Shard) long(now mono.Time, socket uint32, b []byte) {
 		}
 	}
 	p := s.at(slot)
+	if p == nil { // it hibernates: its handshake was over long ago
+		s.counters.NoKeys++
+		return
+	}
 	if s.foreigner(p) {
 		return
 	}
@@ -135,7 +139,7 @@ func (s *Shard) answered(now mono.Time, socket uint32, b []byte, h *wire.LongHea
 		return
 	}
 	p := s.at(slot)
-	if !p.conn.Client() || p.hs == nil || s.foreigner(p) {
+	if p == nil || !p.conn.Client() || p.hs == nil || s.foreigner(p) {
 		return
 	}
 	switch h.Type {

@@ -323,7 +323,7 @@ func (w *world) over() {
 		if n, waits := s.chunks.InUse(), s.backlog.count; n != 0 || waits != 0 {
 			w.t.Errorf("shard %d: %d chunks are in use, %d messages wait for groups", i, n, waits)
 		}
-		for slot := range uint32(len(s.peers) * peerChunk) {
+		for slot := range uint32(len(s.peers) * slotChunk) {
 			if a := s.slots.at(slot).account.Load(); a != 0 {
 				w.t.Errorf("shard %d: the account of slot %d ends at %#x", i, slot, a)
 			}

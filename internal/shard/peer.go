@@ -7,7 +7,7 @@ import (
 	"godwit.example/godwit/internal/wire"
 )
 
-// peer is one connection and what the shard needs around it. Peers live in chunks and never move.
+// peer is one connection that is awake, and what the shard needs around it. It never moves.
 type peer struct {
 	conn     proto.Conn
 	keys     protect.Keys
@@ -20,7 +20,7 @@ type peer struct {
 	coldAt   mono.Time  // when its cipher objects go if no packet comes or goes before; mono.Never
 	taken    uint64     // number of the newest message that its groups had been sent when it last took some
 	packets  uint64     // that had come and gone when coldAt was set
-	next     uint32     // slot+1 of the next peer in the dirty queue or the free list
+	next     uint32     // slot+1 of the next peer in the dirty queue
 	gen      uint32
 	socket   uint32
 	half     int32  // half-open entry, or -1
@@ -32,60 +32,104 @@ type peer struct {
 	left     bool // it joins no group any more
 	proven   bool // the peer's address is proven: packets may be held back for it
 	ownSock  bool // the socket is the connection's own
+	cold     bool // its cipher objects are gone: at coldAt it hibernates
 }
 
-const peerChunk = 32
+// at returns the peer of a slot that exists: nil if it is free, or its connection hibernates.
+func (s *Shard) at(slot uint32) *peer { return s.peers[slot/slotChunk][slot%slotChunk] }
 
-// at returns a peer whose slot exists.
-func (s *Shard) at(slot uint32) *peer { return &s.peers[slot/peerChunk][slot%peerChunk] }
-
-// find returns the peer that r names, if it is still that connection.
-func (s *Shard) find(slot, gen uint32) *peer {
-	slot &= slotMask
-	if int(slot/peerChunk) >= len(s.peers) {
-		return nil
-	}
-	if p := s.at(slot); p.gen == gen && p.conn.State() != proto.StateFree {
+// awake returns the peer of a slot that exists, and wakes its connection if it hibernates. It is nil if the slot is free.
+func (s *Shard) awake(slot uint32) *peer {
+	if p := s.at(slot); p != nil {
 		return p
 	}
-	return nil
+	return s.wake(slot)
+}
+
+// find returns the peer that r names, if it is still that connection. One that hibernates is woken.
+func (s *Shard) find(slot, gen uint32) *peer {
+	slot &= slotMask
+	if int(slot/slotChunk) >= len(s.peers) {
+		return nil
+	}
+	if p := s.at(slot); p != nil {
+		if p.gen == gen && p.conn.State() != proto.StateFree {
+			return p
+		}
+		return nil
+	}
+	if g, _ := s.slots.at(slot).state(); g != gen {
+		return nil
+	}
+	return s.wake(slot)
 }
 
 // alloc takes a slot: the one that has been free for longest, so that stale handles and late packets find it
 // empty as long as possible. It returns nil when the shard is full.
 func (s *Shard) alloc() (slot uint32, p *peer) {
-	if s.freeHead == 0 {
-		first := uint32(len(s.peers)) * peerChunk
-		if int(first) >= s.cfg.MaxSlots {
-			return 0, nil
-		}
-		s.peers = append(s.peers, make([]peer, peerChunk))
-		for slot := first; slot < min(first+peerChunk, uint32(s.cfg.MaxSlots)); slot++ {
-			s.slots.add(slot)
-			s.release(slot, s.at(slot))
-		}
+	if s.freeHead == 0 && !s.moreSlots() {
+		return 0, nil
 	}
 	slot = s.freeHead - 1
-	p = s.at(slot)
-	s.freeHead = p.next
+	shared := s.slots.at(slot)
+	s.freeHead = shared.link
 	if s.freeHead == 0 {
 		s.freeTail = 0
 	}
 	s.live++
-	gen := p.gen + 1
+	gen, _ := shared.state()
+	gen++
+	p = s.seat(slot)
 	*p = peer{gen: gen, deadline: mono.Never, keysDrop: mono.Never, coldAt: mono.Never, half: -1}
-	shared := s.slots.at(slot)
 	shared.want.Store(0)
 	shared.tag.Store(0)
 	shared.setState(gen, slotHandshake)
 	return slot, p
 }
 
+// moreSlots makes a chunk of slots. It reports false if the shard is full.
+func (s *Shard) moreSlots() bool {
+	first := uint32(len(s.peers)) * slotChunk
+	if int(first) >= s.cfg.MaxSlots {
+		return false
+	}
+	s.peers = append(s.peers, new([slotChunk]*peer))
+	s.slots.add(first)
+	for slot := first; slot < min(first+slotChunk, uint32(s.cfg.MaxSlots)); slot++ {
+		s.release(slot)
+	}
+	return true
+}
+
+// maxSparePeers bounds the peers that are kept for the next connections.
+const maxSparePeers = 256
+
+// seat gives a slot a peer.
+func (s *Shard) seat(slot uint32) (p *peer) {
+	if n := len(s.sparePeers); n > 0 {
+		p = s.sparePeers[n-1]
+		s.sparePeers = s.sparePeers[:n-1]
+	} else {
+		p = new(peer)
+	}
+	s.peers[slot/slotChunk][slot%slotChunk] = p
+	return p
+}
+
+// unseat takes a slot's peer away.
+func (s *Shard) unseat(slot uint32, p *peer) {
+	s.peers[slot/slotChunk][slot%slotChunk] = nil
+	*p = peer{half: -1}
+	if len(s.sparePeers) < maxSparePeers {
+		s.sparePeers = append(s.sparePeers, p)
+	}
+}
+
 // release puts an empty slot at the end of the free list.
-func (s *Shard) release(slot uint32, p *peer) {
-	p.next = 0
+func (s *Shard) release(slot uint32) {
+	s.slots.at(slot).link = 0
 	if s.freeTail != 0 {
-		s.at(s.freeTail - 1).next = slot + 1
+		s.slots.at(s.freeTail - 1).link = slot + 1
 	} else {
 		s.freeHead = slot + 1
 	}
@@ -116,12 +160,12 @@ func (s *Shard) free(slot uint32, p *peer) {
 	shared := s.slots.at(slot)
 	shared.setState(p.gen, slotFree)
 	shared.account.Add(-p.held)
-	app := p.app
-	*p = peer{gen: p.gen, half: -1}
-	s.release(slot, p)
+	app, gen := p.app, p.gen
+	s.unseat(slot, p)
+	s.release(slot)
 	s.live--
 	if app != nil {
-		app.Freed(s, Ref{slot | s.index, p.gen})
+		app.Freed(s, Ref{slot | s.index, gen})
 	}
 	s.checkDrained()
 }

@@ -24,9 +24,19 @@ func (b *bucket) take(now mono.Time) bool {
 	return true
 }
 
-// rates bound everything that is sent without a connection.
+// any reports whether there is a token.
+func (b *bucket) any(now mono.Time) bool {
+	if !b.take(now) {
+		return false
+	}
+	b.level += nano
+	return true
+}
+
+// rates bound everything that is sent, or tried, without a connection.
 type rates struct {
 	retry, reset, version, refuse bucket
+	forged                        bucket // packets that were tried with the keys of a connection that hibernates, and failed
 }
 
 func (r *rates) init(now mono.Time) {
@@ -34,6 +44,7 @@ func (r *rates) init(now mono.Time) {
 	r.reset = newBucket(now, 1000, 100)
 	r.version = newBucket(now, 200, 20)
 	r.refuse = newBucket(now, 1000, 100)
+	r.forged = newBucket(now, 5000, 1000)
 }
 
 func newBucket(now mono.Time, rate, burst int64) bucket {

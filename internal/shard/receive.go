@@ -44,17 +44,18 @@ func (s *Shard) receive(now mono.Time) (more bool) {
 func (s *Shard) prefetchEntries(batch []udp.Datagram) {
 	if len(batch) > 2 {
 		if slot, ok := s.destination(&batch[2]); ok {
-			mem.Prefetch(unsafe.Pointer(s.at(slot)), peerLines)
+			mem.Prefetch(unsafe.Pointer(s.at(slot)), peerLines) // a hint: it may be nil
 			mem.Prefetch(s.wheel.Entry(slot), 1)
 		}
 	}
 	if len(batch) > 1 {
 		if slot, ok := s.destination(&batch[1]); ok {
-			p := s.at(slot)
-			p.conn.Prefetch()
-			aead, block := p.keys.Opening()
-			mem.Prefetch(aead, aeadLines)
-			mem.Prefetch(block, blockLines)
+			if p := s.at(slot); p != nil {
+				p.conn.Prefetch()
+				aead, block := p.keys.Opening()
+				mem.Prefetch(aead, aeadLines)
+				mem.Prefetch(block, blockLines)
+			}
 		}
 	}
 }
@@ -102,11 +103,15 @@ func (s *Shard) segment(now mono.Time, socket uint32, b []byte) {
 		s.strayShort(now, socket, b)
 		return
 	}
+	s.current = slot
 	p := s.at(slot)
+	if p == nil {
+		s.stir(now, slot, b, pnOff)
+		return
+	}
 	if s.foreigner(p) {
 		return
 	}
-	s.current = slot
 	p.conn.HandleDatagram(now, &s.path, len(b))
 	s.packet.Size = len(b)
 	s.open(now, slot, p, b, pnOff, wire.LevelOneRTT)
@@ -148,7 +153,12 @@ func (s *Shard) socketSlot(socket uint32) (slot uint32, ok bool) {
 
 // open opens one packet and gives it to its connection.
 func (s *Shard) open(now mono.Time, slot uint32, p *peer, b []byte, pnOff int, level wire.Level) (opened bool) {
-	switch s.scratch.Open(&p.keys, b, pnOff, level, &s.packet) {
+	return s.take(now, slot, p, s.scratch.Open(&p.keys, b, pnOff, level, &s.packet), b, pnOff, level)
+}
+
+// take gives a packet to its connection, after what became of opening it.
+func (s *Shard) take(now mono.Time, slot uint32, p *peer, result protect.Result, b []byte, pnOff int, level wire.Level) (opened bool) {
+	switch result {
 	case protect.OpenOK:
 		p.conn.HandlePacket(now, &s.packet)
 		return true

@@ -35,8 +35,15 @@ func (s *Shard) drop(slot uint32) {
 			s.counters.SlotsLost++
 		}
 	}()
-	if p := s.at(slot); !p.ended {
+	p := s.at(slot)
+	if p == nil {
+		return // it was forgotten already, or hibernates still
+	}
+	if s.slots.at(slot).record != 0 {
+		s.discard(slot) // it could not be woken
+	}
+	if !p.ended {
 		s.ended(slot, p, &Closed{Code: uint64(wire.InternalError)})
 	}
-	s.free(slot, s.at(slot))
+	s.free(slot, p)
 }

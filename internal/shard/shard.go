@@ -50,6 +50,9 @@ type Config struct {
 	CycleMessages int
 	Spin          mono.Duration // how long Run looks for work before it sleeps, while work comes more often than that; 0 is never
 
+	// Hibernate is how long a server's connection has to be idle until it is packed into a record; 0 is never.
+	Hibernate mono.Duration
+
 	Throttle *Throttle // of everything the endpoint's connections send; nil is none
 
 	// Server side. NewSession is nil for a shard that only dials.
@@ -97,7 +100,7 @@ type Shard struct {
 	socket Socket
 	shared proto.Shared
 	chunks mem.Chunks
-	peers  [][]peer // chunks of peerChunk
+	peers  []*[slotChunk]*peer // by slot: those that are awake
 	slots  slots
 	router *proto.Router // nil where every connection has its own socket
 
@@ -109,6 +112,8 @@ type Shard struct {
 	train    wire.Train
 	outgoing wire.Outgoing
 	stranger protect.Keys // of peers that get one answer
+	sleeper  protect.Keys // of a connection that hibernates, while a packet is tried
+	record   []byte       // of a connection that is being packed
 	cookie   [token.MaxRetryLen]byte
 	serving  Ref // whose App method runs
 	message  proto.Message
@@ -129,8 +134,11 @@ type Shard struct {
 	watch   watch
 
 	dirtyHead, dirtyTail uint32 // slots+1 with something to build, linked by peer.next
-	freeHead, freeTail   uint32 // slots+1 to be used again, oldest first
-	live                 int    // connections, the closing ones too
+	freeHead, freeTail   uint32 // slots+1 to be used again, oldest first, linked by Slot.link
+	sparePeers           []*peer
+	live                 int // connections, the closing ones too
+	hibernating          int // of them
+	records              *mem.Pool
 	bySocket             []uint32
 	wheel                *wheel.Wheel
 	mailbox              *mailbox.Mailbox
@@ -153,6 +161,7 @@ type Shard struct {
 	drained     func()
 	inForeign   bool // the current datagram came from another shard
 	sendBuffer  int64
+	coldAfter   mono.Duration
 	chargeAhead int64 // credit that a member's account is charged at once for messages to come
 	mailShare   int64 // bytes of the mailbox that one connection, or one group, may fill
 
@@ -192,12 +201,16 @@ func New(now mono.Time, cfg Config) *Shard {
 	}
 	s.sendBuffer, s.mailShare = int64(cfg.Proto.SendBuffer), int64(cfg.MailboxBytes/8)
 	s.chargeAhead = min(maxChargeAhead, s.sendBuffer/32)
+	if s.coldAfter = coldAfter; cfg.Hibernate > 0 {
+		s.coldAfter = min(coldAfter, cfg.Hibernate/2)
+	}
 	s.slab = cfg.Pages(slabBytes)
 	if s.slab == nil {
 		s.slab = make([]byte, slabBytes)
 	}
 	s.spinner = spinner{patience: cfg.Spin, ask: threadDelay}
 	s.mailbox = mailbox.New(cfg.MailboxBytes, cfg.Socket.Wake)
+	s.records = mem.NewPool(cfg.Pages, 0) // bounded by MaxSlots
 	s.shared = proto.Shared{Config: cfg.Proto, Pool: mem.NewPool(cfg.Pages, cfg.PoolBytes), Chunks: &s.chunks}
 	if cfg.IDs.Key != 0 {
 		s.router = proto.NewRouter(cfg.IDs.Key)
@@ -295,7 +308,7 @@ func (s *Shard) Step(now mono.Time) (next mono.Time) {
 func (s *Shard) expire(now mono.Time, slot uint32) {
 	defer s.rescue()
 	s.current = slot
-	p := s.at(slot)
+	p := s.awake(slot)
 	p.deadline = mono.Never
 	p.conn.HandleTimeout(now)
 	s.drain(now, slot, p)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
+	"godwit.example/godwit/internal/mem"
 	"godwit.example/godwit/internal/proto"
 	"godwit.example/godwit/internal/wire"
 )
@@ -17,7 +18,9 @@ type Slot struct {
 	want    atomic.Uint32 // 1: a send was refused and Writable is owed
 	tag     atomic.Uint64
 	groups  atomic.Int32 // memberships, and those on their way
-	_       [28]byte
+	link    uint32       // the shard's: slot+1 of the next free slot
+	record  mem.Ref      // the shard's: where a hibernated connection is
+	_       [20]byte
 
 	seq     atomic.Uint32 // odd while the addresses are written
 	endGen  atomic.Uint32 // generation that the closing record belongs to

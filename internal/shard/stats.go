@@ -38,6 +38,8 @@ type Counters struct {
 	Stalls                          uint64 // times that something else than a handler held the shard up for over a millisecond
 	Spins, SpinPauses               uint64 // looks for work that took the place of sleeping; times that others wanted the CPU for that
 	KeysEvicted, Rests              uint64 // idle: cipher objects let go, times that a quiet shard gave memory back
+	Hibernations, Wakes             uint64 // connections packed into records, and unpacked again
+	WakesShed                       uint64 // packets for connections that hibernate that were not tried, because too many before were not authentic
 }
 
 // Snapshot is a shard's figures at one moment.
@@ -45,6 +47,7 @@ type Snapshot struct {
 	Counters
 	Proto       proto.Stats
 	Connections int // alive, the closing ones too
+	Hibernating int // of them
 	HalfOpen    int
 	PoolHeld    int64
 	PoolInUse   int
@@ -86,7 +89,7 @@ func (s *Shard) snapshot(now mono.Time) {
 	p := &s.published
 	p.mu.Lock()
 	p.last = Snapshot{
-		Counters: s.counters, Proto: s.shared.Stats, Connections: s.live, HalfOpen: s.halfOpen.used - s.halfOpen.soft,
+		Counters: s.counters, Proto: s.shared.Stats, Connections: s.live, Hibernating: s.hibernating, HalfOpen: s.halfOpen.used - s.halfOpen.soft,
 		PoolHeld: pool.Held, PoolInUse: s.shared.Pool.InUse(), Socket: s.socket.Stats(), At: now,
 	}
 	p.mu.Unlock()

@@ -114,7 +114,11 @@ func (s *Shard) settle(now mono.Time, slot uint32, p *peer) {
 	if p.hs != nil && p.conn.HandshakeOver() {
 		s.dropSession(p)
 	}
-	at := min(p.conn.NextDeadline(), s.keyDeadline(now, p), s.coldDeadline(now, p))
+	cold, tired := s.coldDeadline(now, p)
+	if tired && s.hibernate(now, slot, p) {
+		return
+	}
+	at := min(p.conn.NextDeadline(), s.keyDeadline(now, p), cold)
 	if at != p.deadline || mutant.On(mutant.TimersReset) {
 		p.deadline = at
 		s.wheel.Set(slot, at)

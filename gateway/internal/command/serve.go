@@ -84,6 +84,7 @@ var switches = []struct {
 	{"gso", func(t *godwit.Tuning) { t.NoGSO = true }},
 	{"gro", func(t *godwit.Tuning) { t.NoGRO = true }},
 	{"ecn", func(t *godwit.Tuning) { t.NoECN = true }},
+	{"hibernation", func(t *godwit.Tuning) { t.Hibernate = -1 }},
 }
 
 func services() []string {
