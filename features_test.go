@@ -241,7 +241,7 @@ func TestReportHasTheFigures(t *testing.T) {
 	if err := e.WriteReport(&b); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(b.String(), "connections 1 (0 half open)") || !strings.Contains(b.String(), "sent 1 (") {
+	if !strings.Contains(b.String(), "connections 1 (0 half open, 0 hibernating)") || !strings.Contains(b.String(), "sent 1 (") {
 		t.Error(b.String())
 	}
 }

@@ -49,23 +49,25 @@ func serve(ctx context.Context, addr string) error {
 	return server.Shutdown(drain)
 }
 
-// tidy returns memory to the system whenever the server has fallen quiet, until ctx ends: the runtime by itself would keep for minutes
-// what a burst of handshakes has left.
+// tidy returns memory to the system whenever the server has fallen quiet, and when its connections have become records, until ctx ends: the
+// runtime by itself would keep for minutes what a burst of handshakes has left.
 func tidy(ctx context.Context, server *godwit.Endpoint) {
 	look := time.NewTicker(500 * time.Millisecond)
 	defer look.Stop()
-	var last, tidied uint64
+	var last, tidied [2]uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		n := server.Stats().DatagramsReceived
-		if n == last && n != tidied {
-			debug.FreeOSMemory()
-			tidied = n
+		st := server.Stats()
+		for i, n := range [...]uint64{st.DatagramsReceived, st.Hibernations} {
+			if n == last[i] && n != tidied[i] {
+				debug.FreeOSMemory()
+				tidied[i] = n
+			}
+			last[i] = n
 		}
-		last = n
 	}
 }

@@ -70,7 +70,7 @@ func (s *Shard) publish(now mono.Time) {
 	if now < p.due {
 		if p.due == mono.Never &&
 			(s.counters.Datagrams != p.last.Datagrams || s.counters.Trains != p.last.Trains || s.live != p.last.Connections ||
-				s.counters.GroupItems != p.last.GroupItems) {
+				s.counters.GroupItems != p.last.GroupItems || s.hibernating != p.last.Hibernating) {
 			p.due = now.Add(publishEvery)
 		}
 		return

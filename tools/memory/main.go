@@ -29,7 +29,7 @@ const (
 // options are the flags.
 type options struct {
 	conns, idle, messages, size int
-	settle, window              time.Duration
+	settle, rest, window        time.Duration
 	server                      string
 	gomaxprocs                  int
 	shared, json, check         bool
@@ -42,6 +42,7 @@ type report struct {
 	Idle      *phase         `json:"idle,omitempty"`
 	// BytesPerConnection is the growth of RssAnon between the two phases, a connection.
 	BytesPerConnection *float64 `json:"bytes_per_connection,omitempty"`
+	BytesHibernated    *float64 `json:"bytes_per_hibernated_connection,omitempty"`
 	MessagesEach       int      `json:"messages_each"`
 	MessageBytes       int      `json:"message_bytes"`
 	KeepAlive          bool     `json:"keep_alive"` // always false
@@ -57,6 +58,7 @@ type phase struct {
 	ServerCPU   float64        `json:"server_us_per_connection"` // CPU time of a handshake and the echoes behind it
 	Echoed      process.Memory `json:"echoed"`                   // right after the last echo
 	Settled     process.Memory `json:"settled"`                  // after some silence
+	Hibernated  process.Memory `json:"hibernated"`               // after so much that all connections hibernate
 	WindowS     float64        `json:"window_s,omitempty"`
 	CPUPercent  float64        `json:"cpu_percent_of_a_core,omitempty"` // over the window, which is silent too
 }
@@ -68,6 +70,7 @@ func main() {
 	flag.IntVar(&o.messages, "messages", 10, "messages that each connection echoes first")
 	flag.IntVar(&o.size, "size", 64, "bytes a message")
 	flag.DurationVar(&o.settle, "settle", 2*time.Second, "silence before memory is read for the second time")
+	flag.DurationVar(&o.rest, "rest", 4*time.Second, "more silence, after which all connections hibernate, before it is read for the third time")
 	flag.DurationVar(&o.window, "window", 10*time.Second, "time over which idle CPU is measured")
 	flag.StringVar(&o.server, "server", "", "binary of the server, which takes its address as its only argument; empty builds examples/echo")
 	flag.IntVar(&o.gomaxprocs, "gomaxprocs", 1, "GOMAXPROCS of the server, which is its number of shards; 0 leaves it to the server")
@@ -109,26 +112,29 @@ func measure(ctx context.Context, o *options) (*report, error) {
 		return nil, err
 	}
 	defer c.close()
-	if err := r.Connected.run(ctx, s, c, o.conns, o.settle); err != nil {
+	if err := r.Connected.run(ctx, s, c, o.conns, o); err != nil {
 		return nil, err
 	}
 	if o.idle <= o.conns {
 		return r, nil
 	}
 	r.Idle = new(phase)
-	if err := r.Idle.run(ctx, s, c, o.idle, o.settle); err != nil {
+	if err := r.Idle.run(ctx, s, c, o.idle, o); err != nil {
 		return nil, err
 	}
 	if err := r.Idle.silence(ctx, s, o.window); err != nil {
 		return nil, err
 	}
-	grown := float64(r.Idle.Settled.Anon-r.Connected.Settled.Anon) / float64(o.idle-o.conns)
-	r.BytesPerConnection = &grown
+	each := func(less, more process.Memory) *float64 {
+		grown := float64(more.Anon-less.Anon) / float64(o.idle-o.conns)
+		return &grown
+	}
+	r.BytesPerConnection, r.BytesHibernated = each(r.Connected.Settled, r.Idle.Settled), each(r.Connected.Hibernated, r.Idle.Hibernated)
 	return r, nil
 }
 
 // run brings the crowd to n connections and reads the server's memory.
-func (p *phase) run(ctx context.Context, s *process.Echo, c *crowd, n int, settle time.Duration) (err error) {
+func (p *phase) run(ctx context.Context, s *process.Echo, c *crowd, n int, o *options) (err error) {
 	p.Connections = n
 	fresh := n - len(c.conns)
 	before, err := process.CPU(s.PID())
@@ -146,10 +152,16 @@ func (p *phase) run(ctx context.Context, s *process.Echo, c *crowd, n int, settl
 	if p.Echoed, err = s.Memory(); err != nil {
 		return err
 	}
-	if err := process.Wait(ctx, settle); err != nil {
+	if err := process.Wait(ctx, o.settle); err != nil {
 		return err
 	}
-	p.Settled, err = s.Memory()
+	if p.Settled, err = s.Memory(); err != nil {
+		return err
+	}
+	if err := process.Wait(ctx, o.rest); err != nil {
+		return err
+	}
+	p.Hibernated, err = s.Memory()
 	return err
 }
 
@@ -179,8 +191,8 @@ func (r *report) print(w io.Writer, o *options) error {
 		fmt.Fprintf(w, "%d connections, encrypted, each echoed %d messages of %d B: %v (%v before the first); %.0f handshakes/s, server CPU %.0f µs a connection\n",
 			p.Connections, r.MessagesEach, r.MessageBytes, p.Settled, r.Start, p.Handshakes, p.ServerCPU)
 		if p = r.Idle; p != nil {
-			fmt.Fprintf(w, "%d connections, idle, keep-alive off: server CPU %.3f %% of a core over %.0f s; %v; %.0f B a connection\n",
-				p.Connections, p.CPUPercent, p.WindowS, p.Settled, *r.BytesPerConnection)
+			fmt.Fprintf(w, "%d connections, idle, keep-alive off: server CPU %.3f %% of a core over %.0f s; %v; %.0f B a connection, %.0f B once they hibernate\n",
+				p.Connections, p.CPUPercent, p.WindowS, p.Settled, *r.BytesPerConnection, *r.BytesHibernated)
 		}
 	}
 	if err := json.NewEncoder(w).Encode(r); err != nil || !o.check {
