@@ -46,17 +46,23 @@ func (m *mtuState) start(mono.Time) {
 }
 
 // restart begins anew on another path.
-func (m *mtuState) restart(now mono.Time) {
-	m.size, m.lost, m.retryAt = minDatagram, 0, mono.Never
+func (m *mtuState) restart(now mono.Time, top uint16) {
+	m.size, m.ceiling, m.lost, m.retryAt = minDatagram, top, 0, mono.Never
 	m.start(now)
 }
 
-// mtuTimeout resumes probing: a path may have become wider.
+// mtuTimeout resumes probing, up to what both ends allow: a path may have become wider (RFC 8899 §5.2, PMTU_RAISE_TIMER).
 func (c *Conn) mtuTimeout(now mono.Time) {
-	if now >= c.mtu.retryAt {
-		c.mtu.retryAt = mono.Never
-		c.mtu.start(now)
+	if m := &c.mtu; now >= m.retryAt {
+		m.retryAt = mono.Never
+		m.ceiling = c.mtuTop()
+		m.start(now)
 	}
+}
+
+// mtuTop is the largest datagram that both ends allow.
+func (c *Conn) mtuTop() uint16 {
+	return min(uint16(max(c.sh.Config.MaxDatagramCeil, c.sh.Config.MaxDatagram, minDatagram)), c.peerDatagram)
 }
 
 // buildMTUProbe builds one probe: a PING and padding. Its loss says nothing about congestion.
@@ -91,7 +97,7 @@ func (c *Conn) mtuAcked(now mono.Time, size int) {
 	m.size, m.lost, m.probe = uint16(size), 0, 0
 	c.cc.SetMaxDatagram(size)
 	c.pace.SetMaxDatagram(size)
-	m.next(now)
+	m.next(now, c.mtuTop())
 }
 
 // mtuLost tries again, then smaller.
@@ -105,14 +111,16 @@ func (c *Conn) mtuLost(size int) {
 		return
 	}
 	m.ceiling = m.probe - 1
-	m.next(c.lastReceived)
+	m.next(c.lastReceived, c.mtuTop())
 }
 
-// next halves the distance to the ceiling, or rests.
-func (m *mtuState) next(now mono.Time) {
+// next halves the distance to the ceiling, or rests: for good if the path carries all that the ends allow.
+func (m *mtuState) next(now mono.Time, top uint16) {
 	m.probe, m.tries, m.probeDue = 0, 0, false
 	if m.ceiling < m.size+mtuStep {
-		m.retryAt = now.Add(mtuRetry)
+		if top >= m.size+mtuStep {
+			m.retryAt = now.Add(mtuRetry)
+		}
 		return
 	}
 	m.probe, m.probeDue = m.size+(m.ceiling-m.size+1)/2, true
@@ -155,5 +163,5 @@ func (c *Conn) mtuFallBack(now mono.Time, ceiling uint16) {
 	m.size, m.ceiling, m.lost = minDatagram, ceiling, 0
 	c.cc.SetMaxDatagram(minDatagram)
 	c.pace.SetMaxDatagram(minDatagram)
-	m.next(now)
+	m.next(now, c.mtuTop())
 }

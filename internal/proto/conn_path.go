@@ -84,7 +84,7 @@ func (c *Conn) pathChanged(now mono.Time, p *wire.Path, size int) {
 func (c *Conn) resetPath(now mono.Time) {
 	c.cc.OnPathChange(now)
 	c.rtt = congestion.NewRTT()
-	c.mtu.restart(now)
+	c.mtu.restart(now, c.mtuTop())
 	c.ecn.init(c.sh.Config.ECN)
 }
 

@@ -304,6 +304,17 @@ func TestPathMTUIsFoundAndABlackHoleLeft(t *testing.T) {
 	if n := p.client.c.MaxDatagram(); n > 1300 {
 		t.Errorf("still sends %d bytes over a path of 1300", n)
 	}
+	p.link.mtu = 0
+	for range 15 { // ten minutes and more
+		p.client.say(0, "x")
+		p.run(45 * mono.Second)
+	}
+	if n := p.client.c.MaxDatagram(); n != 1452 {
+		t.Errorf("sends %d bytes over a path that has become wider", n)
+	}
+	if m := &p.client.c.mtu; m.retryAt != mono.Never {
+		t.Error("a path that carries all is to be probed again")
+	}
 }
 
 func TestECNIsValidatedAndBleachingNoticed(t *testing.T) {
