@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"syscall"
 
 	"godwit.example/godwit/tools/internal/process"
 )
@@ -42,7 +43,28 @@ func startClient(ctx context.Context, o *options, state string, s *process.Echo)
 	return &client{Server: p, in: in, out: json.NewDecoder(out)}, nil
 }
 
+// Signals of Linux, by number, because other platforms that this compiles for do not have their names.
+const (
+	sigCont = syscall.Signal(18)
+	sigStop = syscall.Signal(19)
+)
+
+// pause stops the client until resume: it shares its CPU with the live traffic's, and with a million connections to look through its collector
+// would be what is measured.
+func (c *client) pause() error { return c.signal(sigStop) }
+
+func (c *client) resume() error { return c.signal(sigCont) }
+
+func (c *client) signal(sig os.Signal) error {
+	p, err := os.FindProcess(c.PID())
+	if err != nil {
+		return err
+	}
+	return p.Signal(sig)
+}
+
 func (c *client) stop() {
+	_ = c.resume()
 	_ = c.in.Close()
 	c.Stop()
 }

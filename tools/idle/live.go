@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,8 +18,12 @@ import (
 
 // compare runs live traffic to the empty server and to the one that holds the connections, in turns, until there are enough valid runs of both,
 // or no time is left for more.
-func (s *servers) compare(ctx context.Context, o *options, r *report, progress io.Writer) error {
+func (s *servers) compare(ctx context.Context, o *options, r *report, progress io.Writer) (err error) {
 	defer r.conclude(o.runs)
+	if err := s.client.pause(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.client.resume()) }()
 	for range o.runs * o.attempts {
 		for _, side := range []struct {
 			name   string
